@@ -1,0 +1,159 @@
+//! One numbered, immutable configuration, compiled for lookup and shared by all shards.
+//!
+//! Made on the control thread by [`Epoch::compile`], published to every shard behind one `Arc`,
+//! read by `exchange`. It has no interior mutability: all state that changes with traffic lives in
+//! [`crate::balance::Local`], which each shard owns and which is indexed by the slots given here.
+//! Invariant: a slot keeps its meaning from one epoch to the next for as long as what it names stays.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ir::{self, Hostname, Ir, Protocol};
+use crate::table::Table;
+
+/// An immutable configuration.
+#[derive(Debug)]
+pub struct Epoch {
+    /// Number; grows by one per published epoch. 0 is the empty configuration.
+    pub id: u64,
+    /// Compiled ports, in the order of the IR.
+    pub ports: Vec<Arc<Port>>,
+    /// Backends by slot; a free slot is `None`.
+    pub backends: Vec<Option<Arc<Backend>>>,
+    /// Behaviour of the whole data plane.
+    pub settings: Settings,
+}
+
+/// Data-plane behaviour that travels with the epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Shards say `Connection: close`, finish what is there and end; at the latest after this time.
+    pub drain: Option<Duration>,
+    /// Write an access log line per exchange.
+    pub access_log: bool,
+    /// Name the reason of every answer of our own in the `x-ringway-reason` response field.
+    pub debug_header: bool,
+    /// Trust this many hops of `X-Forwarded-*` before the client; 0 replaces them.
+    pub trusted_hops: u8,
+    /// Times of the public policy.
+    pub timeouts: Timeouts,
+}
+
+/// The times of the public policy that a user may change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is documented at its default in `limits`")]
+pub struct Timeouts {
+    pub header: Duration,
+    pub tls_handshake: Duration,
+    pub client_idle: Duration,
+    pub body_rate_window: Duration,
+    pub response_stall: Duration,
+    pub connect: Duration,
+    pub upstream_idle: Duration,
+}
+
+/// One listening socket's listeners, compiled.
+#[derive(Debug)]
+pub struct Port {
+    /// Local address; `None` is every address.
+    pub address: Option<IpAddr>,
+    /// TCP port.
+    pub port: u16,
+    /// Plain or TLS.
+    pub protocol: Protocol,
+    /// Listeners, most specific hostname first.
+    pub listeners: Vec<Listener>,
+}
+
+/// One Gateway listener, compiled.
+#[derive(Debug)]
+pub struct Listener {
+    /// `namespace/gateway/listener`.
+    pub name: Arc<str>,
+    /// Slot of this listener's counters, stable by name.
+    pub slot: u32,
+    /// Claimed hostname.
+    pub hostname: Option<Hostname>,
+    /// Certificates.
+    pub tls: Option<Arc<ir::Tls>>,
+    /// Its routes, compiled.
+    pub table: Table,
+}
+
+/// One backend, compiled.
+#[derive(Debug)]
+pub struct Backend {
+    /// `namespace/service:port`.
+    pub name: Arc<str>,
+    /// Whether WebSocket upgrades may go here.
+    pub websocket: bool,
+    /// Ready endpoints.
+    pub endpoints: Vec<SocketAddr>,
+}
+
+/// Which listener a request belongs to.
+#[derive(Debug)]
+pub enum Claim<'e> {
+    /// This one.
+    Listener(&'e Listener),
+    /// Another HTTPS listener than the connection's SNI chose claims the host: 421.
+    Misdirected,
+    /// No listener claims the host: 404.
+    Unclaimed,
+}
+
+impl Epoch {
+    /// The configuration before any: listens nowhere.
+    #[must_use]
+    pub fn empty() -> Self {
+        todo!()
+    }
+
+    /// Compiles `ir` as epoch `id`. What is equal to its counterpart in `previous` is shared with it
+    /// by `Arc` (hosts, backends), so the cost of an edit follows the edit. Total: an expression that
+    /// does not compile (which `translate` reports) never matches.
+    #[must_use]
+    pub fn compile(id: u64, ir: &Ir, settings: Settings, previous: Option<&Self>) -> Self {
+        let _ = (id, ir, settings, previous);
+        todo!()
+    }
+}
+
+impl Port {
+    /// The listener for `host`, given the SNI name that the TLS session chose its listener by
+    /// (`None` on plain ports and for clients without SNI). Most specific hostname wins; on HTTPS a
+    /// host that another listener claims more specifically than the session's is misdirected.
+    #[must_use]
+    pub fn claim(&self, host: &str, sni: Option<&str>) -> Claim<'_> {
+        let _ = (host, sni);
+        todo!()
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        use crate::limits as l;
+        Self {
+            header: l::HEADER_TIMEOUT,
+            tls_handshake: l::TLS_HANDSHAKE_TIMEOUT,
+            client_idle: l::CLIENT_IDLE_TIMEOUT,
+            body_rate_window: l::BODY_RATE_WINDOW,
+            response_stall: l::RESPONSE_STALL_TIMEOUT,
+            connect: l::CONNECT_TIMEOUT,
+            upstream_idle: l::UPSTREAM_IDLE_TIMEOUT,
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            drain: None,
+            access_log: false,
+            debug_header: false,
+            trusted_hops: 0,
+            timeouts: Timeouts::default(),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Version-neutral HTTP: heads as byte ranges into an arena of their own, no I/O, no allocation per
+//! request once the arena has grown.
+//!
+//! The HTTP/1 engine (and later HTTP/2) fills a [`RequestHead`] or [`ResponseHead`]; `table` matches
+//! it, `exchange` edits and forwards it. Invariants: field names are lower case; the path is the one
+//! canonical path that is both matched and forwarded; hop-by-hop fields are marked, so that neither
+//! matching nor forwarding sees them.
+
+pub mod authority;
+pub mod path;
+
+/// A byte range of a head's arena.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// One past the last byte.
+    pub end: u32,
+}
+
+/// Request method.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the registered methods of RFC 9110 section 9")]
+pub enum Method {
+    #[default]
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Options,
+    Patch,
+    Trace,
+    Connect,
+    /// Any other token; see [`RequestHead::method_str`].
+    Other,
+}
+
+/// HTTP/1 minor version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    #[default]
+    Http11,
+}
+
+/// How a message's body is delimited: decided once, RFC 9112 section 6.3.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// No body at all.
+    #[default]
+    None,
+    /// Exactly this many bytes.
+    Length(u64),
+    /// Chunked coding.
+    Chunked,
+    /// Until the connection closes (responses only).
+    UntilClose,
+}
+
+/// Fields that the gateway itself looks at; everything else is `Other`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named after the field")]
+pub enum Known {
+    #[default]
+    Other,
+    Connection,
+    ContentLength,
+    Date,
+    Expect,
+    Forwarded,
+    Host,
+    Http2Settings,
+    KeepAlive,
+    ProxyConnection,
+    Te,
+    Trailer,
+    TransferEncoding,
+    Upgrade,
+    XForwardedFor,
+    XForwardedHost,
+    XForwardedProto,
+    XForwardedPort,
+    XRealIp,
+}
+
+/// One field line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Field {
+    /// Name, lower case.
+    pub name: Span,
+    /// Value without surrounding white space.
+    pub value: Span,
+    /// Which field it is.
+    pub known: Known,
+    /// Hop-by-hop (by name, or named in `Connection`): neither matched nor forwarded.
+    pub hop: bool,
+}
+
+/// A request head. Reused: the engine clears it before filling it.
+#[derive(Debug, Default)]
+pub struct RequestHead {
+    /// The arena that all spans point into: valid UTF-8 is guaranteed for names, method, host,
+    /// path and query, not for field values.
+    pub arena: Vec<u8>,
+    /// Field lines in order, hop-by-hop ones included and marked.
+    pub fields: Vec<Field>,
+    /// Method.
+    pub method: Method,
+    /// Method as written.
+    pub method_span: Span,
+    /// Version of the client.
+    pub version: Version,
+    /// Host without port, lower case, without trailing dot; empty only for HTTP/1.0 without Host.
+    pub host: Span,
+    /// Port of the authority, if written.
+    pub port: Option<u16>,
+    /// Canonical path, starting with `/` (or `*` for `OPTIONS *`).
+    pub path: Span,
+    /// Query without `?`.
+    pub query: Option<Span>,
+    /// Body framing.
+    pub framing: Framing,
+    /// The client allows another request on this connection.
+    pub keep_alive: bool,
+    /// `Expect: 100-continue` was sent (HTTP/1.1 only).
+    pub expect_continue: bool,
+    /// A well-formed `Upgrade: websocket` with `Connection: upgrade` on a body-less GET.
+    pub websocket: bool,
+    /// `TE: trailers` was sent: trailers may be forwarded.
+    pub te_trailers: bool,
+}
+
+/// A response head. Reused like [`RequestHead`].
+#[derive(Debug, Default)]
+pub struct ResponseHead {
+    /// The arena that all spans point into.
+    pub arena: Vec<u8>,
+    /// Field lines in order, hop-by-hop ones included and marked.
+    pub fields: Vec<Field>,
+    /// Status code, 100 to 599.
+    pub status: u16,
+    /// Reason phrase as received.
+    pub reason: Span,
+    /// Version of the backend.
+    pub version: Version,
+    /// Body framing, given the request's method.
+    pub framing: Framing,
+    /// The backend allows another request on this connection.
+    pub keep_alive: bool,
+    /// 101 with `Upgrade: websocket` and `Connection: upgrade`.
+    pub websocket: bool,
+}
+
+impl Span {
+    /// The bytes of this span in `arena`.
+    #[must_use]
+    #[inline]
+    pub fn of(self, arena: &[u8]) -> &[u8] {
+        &arena[self.start as usize..self.end as usize]
+    }
+}
+
+impl RequestHead {
+    /// Method as written.
+    #[must_use]
+    pub fn method_str(&self) -> &str {
+        self.text(self.method_span)
+    }
+
+    /// Host without port, lower case.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.text(self.host)
+    }
+
+    /// Canonical path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.text(self.path)
+    }
+
+    /// Query without `?`.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.query.map(|span| self.text(span))
+    }
+
+    /// End-to-end fields as name and value, in order.
+    pub fn end_to_end(&self) -> impl Iterator<Item = (&[u8], &[u8], Known)> {
+        end_to_end(&self.arena, &self.fields)
+    }
+
+    fn text(&self, span: Span) -> &str {
+        std::str::from_utf8(span.of(&self.arena)).expect("the engine admits only ASCII here")
+    }
+}
+
+impl ResponseHead {
+    /// End-to-end fields as name and value, in order.
+    pub fn end_to_end(&self) -> impl Iterator<Item = (&[u8], &[u8], Known)> {
+        end_to_end(&self.arena, &self.fields)
+    }
+}
+
+fn end_to_end<'a>(
+    arena: &'a [u8],
+    fields: &'a [Field],
+) -> impl Iterator<Item = (&'a [u8], &'a [u8], Known)> {
+    fields
+        .iter()
+        .filter(|field| !field.hop)
+        .map(|field| (field.name.of(arena), field.value.of(arena), field.known))
+}

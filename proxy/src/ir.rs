@@ -1,0 +1,290 @@
+//! What the control thread decided, in the Gateway API's own shape: plain, serialisable data.
+//!
+//! Made by `control::translate`, compared for equality to skip no-op changes, printed by golden
+//! tests, and compiled by [`crate::epoch::Epoch::compile`]. It holds no sockets, no compiled
+//! regular expressions and no health. Invariant: every [`BackendRef`] that names a backend names
+//! one that stands in [`Ir::backends`]; a reference that may not be followed is
+//! [`Target::Invalid`] and keeps its weight.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// One whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ir {
+    /// Sockets to listen on, sorted by port and address, each once.
+    pub ports: Vec<Port>,
+    /// Every backend that some rule names, by its key `namespace/service:port`.
+    pub backends: BTreeMap<Arc<str>, Arc<Backend>>,
+}
+
+/// One listening socket (opened once per shard) and the Gateway listeners that share it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// Local address; `None` listens on all addresses of the host, IPv4 and IPv6.
+    pub address: Option<IpAddr>,
+    /// TCP port.
+    pub port: u16,
+    /// Whether TLS is terminated here; all listeners of a port agree.
+    pub protocol: Protocol,
+    /// The Gateway listeners of this port, most specific hostname first.
+    pub listeners: Vec<Listener>,
+}
+
+/// What is spoken on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Protocol {
+    /// Plain HTTP/1.1.
+    Http,
+    /// HTTP/1.1 over TLS that the gateway terminates.
+    Https,
+}
+
+/// One listener of a Gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// `namespace/gateway/listener`, the label of metrics and logs.
+    pub name: Arc<str>,
+    /// The hostname it claims; `None` claims every host.
+    pub hostname: Option<Hostname>,
+    /// Certificates, for HTTPS listeners.
+    pub tls: Option<Arc<Tls>>,
+    /// Routes attached to it, in the API's precedence: oldest first, then by namespace/name.
+    pub routes: Vec<AttachedRoute>,
+}
+
+/// A route as attached to one listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachedRoute {
+    /// The hostnames that listener and route share; empty means every host of the listener.
+    pub hostnames: Vec<Hostname>,
+    /// The route, shared between the listeners it is attached to.
+    pub route: Arc<Route>,
+}
+
+/// A hostname, lower case, without trailing dot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Hostname {
+    /// `a.example.com`.
+    Exact(Arc<str>),
+    /// `*.example.com`, kept as `example.com`: one or more labels may stand before it.
+    Wildcard(Arc<str>),
+}
+
+/// Key and certificate chain of an HTTPS listener. Never logged: `Debug` shows names only.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls {
+    /// Certificates in the order of the listener's `certificateRefs`.
+    pub certificates: Vec<Certificate>,
+}
+
+/// One certificate chain with its private key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// `namespace/name` of the Secret.
+    pub secret: Arc<str>,
+    /// DER certificates, leaf first.
+    pub chain: Vec<Vec<u8>>,
+    /// DER private key (PKCS#8, PKCS#1 or SEC1). Left out of every serialisation.
+    #[serde(skip)]
+    pub key: PrivateKey,
+}
+
+/// A DER private key that never shows itself.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct PrivateKey(pub Vec<u8>);
+
+/// A route: its identity for precedence and logs, and its rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// `namespace/name`.
+    pub name: Arc<str>,
+    /// Creation time, seconds since the Unix epoch; 0 where files give none.
+    pub created: i64,
+    /// Rules in the route's order.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Optional rule name.
+    pub name: Option<Arc<str>>,
+    /// Alternatives; never empty (no match means prefix `/`).
+    pub matches: Vec<Match>,
+    /// Filters in order.
+    pub filters: Vec<Filter>,
+    /// Weighted backends; empty with a redirect filter, else answers 500.
+    pub backends: Vec<BackendRef>,
+}
+
+/// One `HTTPRouteMatch`: every part must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Match {
+    /// Path condition.
+    pub path: PathMatch,
+    /// Method, upper case.
+    pub method: Option<Arc<str>>,
+    /// Header conditions; names lower case, each once.
+    pub headers: Vec<ValueMatch>,
+    /// Query parameter conditions; names as written, each once.
+    pub query: Vec<ValueMatch>,
+}
+
+/// A path condition on the canonical path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PathMatch {
+    /// Equal, case sensitive.
+    Exact(Arc<str>),
+    /// Whole path elements; a trailing `/` of the prefix does not count.
+    Prefix(Arc<str>),
+    /// A regular expression that matches the whole path.
+    Regex(Arc<str>),
+}
+
+/// A condition on the value of a header or a query parameter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueMatch {
+    /// Name.
+    pub name: Arc<str>,
+    /// Condition on the (comma-joined) value.
+    pub value: ValueCondition,
+}
+
+/// How a value is compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ValueCondition {
+    /// Equal, case sensitive.
+    Exact(Arc<str>),
+    /// A regular expression that matches the whole value.
+    Regex(Arc<str>),
+}
+
+/// A filter, named as in the API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Filter {
+    /// `RequestHeaderModifier`.
+    RequestHeaderModifier(HeaderModifier),
+    /// `ResponseHeaderModifier`.
+    ResponseHeaderModifier(HeaderModifier),
+    /// `RequestRedirect`.
+    RequestRedirect(Redirect),
+    /// `URLRewrite`.
+    UrlRewrite(Rewrite),
+}
+
+/// Header edits; names lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderModifier {
+    /// Replace all lines of the name by this one.
+    pub set: Vec<(Arc<str>, Arc<str>)>,
+    /// Add after what is there.
+    pub add: Vec<(Arc<str>, Arc<str>)>,
+    /// Remove all lines of the name.
+    pub remove: Vec<Arc<str>>,
+}
+
+/// `HTTPRequestRedirectFilter`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redirect {
+    /// `http` or `https`; `None` keeps the request's.
+    pub scheme: Option<Arc<str>>,
+    /// Host; `None` keeps the request's.
+    pub hostname: Option<Arc<str>>,
+    /// Path; `None` keeps the request's.
+    pub path: Option<PathModifier>,
+    /// Port; `None` follows the specification: the new scheme's default, else the listener's.
+    pub port: Option<u16>,
+    /// Status code: 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
+
+/// `HTTPURLRewriteFilter`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewrite {
+    /// New Host.
+    pub hostname: Option<Arc<str>>,
+    /// New path.
+    pub path: Option<PathModifier>,
+}
+
+/// `HTTPPathModifier`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PathModifier {
+    /// The whole path.
+    ReplaceFullPath(Arc<str>),
+    /// The matched prefix.
+    ReplacePrefixMatch(Arc<str>),
+}
+
+/// One weighted backend of a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendRef {
+    /// What it names.
+    pub target: Target,
+    /// Share; 0 takes no traffic.
+    pub weight: u32,
+    /// Filters of this backend only.
+    pub filters: Vec<Filter>,
+}
+
+/// Where a backend reference leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// A key of [`Ir::backends`].
+    Backend(Arc<str>),
+    /// It may not be followed; its share of requests answers 500.
+    Invalid(Arc<str>),
+}
+
+/// A Service port with its endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Whether WebSocket upgrades may go here (true unless `appProtocol` says otherwise).
+    pub websocket: bool,
+    /// Ready endpoints, sorted and unique; empty answers 503.
+    pub endpoints: Vec<SocketAddr>,
+}
+
+impl Hostname {
+    /// Whether `host` (lower case, no port) is covered by this hostname.
+    #[must_use]
+    pub fn covers(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => &**name == host,
+            Self::Wildcard(suffix) => host
+                .strip_suffix(&**suffix)
+                .is_some_and(|left| left.len() > 1 && left.ends_with('.')),
+        }
+    }
+}
+
+impl std::fmt::Display for Hostname {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Wildcard(suffix) => write!(f, "*.{suffix}"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(&self.certificates).finish()
+    }
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Certificate({})", self.secret)
+    }
+}
+
+impl std::fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PrivateKey(…)")
+    }
+}

@@ -1,0 +1,46 @@
+//! The public limits and times: one named constant each, with its unit, shown by `ringway limits`.
+//!
+//! Everything that bounds a queue, loop or buffer in the data plane obeys a constant of this file.
+//! It is data only; the engines and drivers enforce it.
+
+use std::time::Duration;
+
+/// Request target longer than this answers 414 (bytes).
+pub const REQUEST_TARGET_BYTES_MAX: usize = 16 * 1024;
+/// A head (start line and fields) larger than this answers 431 (bytes).
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// A head with more fields than this answers 431.
+pub const HEAD_FIELDS_MAX: usize = 128;
+/// Interim (1xx) responses passed on per response.
+pub const INTERIM_RESPONSES_MAX: u32 = 100;
+/// One chunk extension (bytes).
+pub const CHUNK_EXTENSION_BYTES_MAX: usize = 256;
+/// All chunk extensions of one message (bytes).
+pub const CHUNK_EXTENSIONS_BYTES_MAX: usize = 4 * 1024;
+/// Hex digits of a chunk size.
+pub const CHUNK_SIZE_DIGITS_MAX: usize = 16;
+/// One chunk (bytes).
+pub const CHUNK_BYTES_MAX: u64 = 1 << 40;
+/// Trailer section (bytes).
+pub const TRAILER_BYTES_MAX: usize = 16 * 1024;
+/// Bytes held per direction of one exchange while relaying.
+pub const RELAY_BYTES_MAX: usize = 64 * 1024;
+
+/// A request head must arrive whole within this time.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A TLS handshake must finish within this time.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A kept client connection without a request is closed after this time.
+pub const CLIENT_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// A body or a response that moves fewer bytes a second than this is cut.
+pub const BODY_BYTES_PER_SECOND_MIN: u64 = 240;
+/// Over this time a request body must keep the least rate.
+pub const BODY_RATE_WINDOW: Duration = Duration::from_secs(10);
+/// Over this time a client must take a response at the least rate.
+pub const RESPONSE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connecting to an endpoint.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A pooled upstream connection is closed after this time without use.
+pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A drain ends after this time.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,0 +1,125 @@
+//! The one message a shard sends up: which epoch it runs, and what happened since the last report.
+//!
+//! Sent after every install, when a listener or drain changes state, and about four times a second
+//! while there is something to say. Counters and histograms are increments: control adds them up.
+//! Everything is recorded without atomics by its shard.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// What a shard says.
+#[derive(Debug)]
+pub struct Report {
+    /// Which shard.
+    pub shard: usize,
+    /// The epoch that it runs now.
+    pub installed: u64,
+    /// From the epoch's publication to its installation (only meaningful right after an install).
+    pub install_lag: Duration,
+    /// Whether it serves, drains or has ended.
+    pub phase: Phase,
+    /// Every socket that should listen, with the error where it does not.
+    pub listeners: Vec<ListenState>,
+    /// Client connections open now.
+    pub connections: u64,
+    /// Pooled idle upstream connections now.
+    pub upstream_idle: u64,
+    /// Increments since the last report.
+    pub activity: Activity,
+}
+
+/// Life cycle of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Serves.
+    Serving,
+    /// Finishes what is there.
+    Draining,
+    /// Has no connection left, or reached the drain limit: the thread ends.
+    Ended,
+}
+
+/// One listening socket of a shard.
+#[derive(Clone, Debug)]
+pub struct ListenState {
+    /// Where.
+    pub address: SocketAddr,
+    /// Why it does not listen; `None` when it does.
+    pub error: Option<String>,
+}
+
+/// Increments since the last report.
+#[derive(Debug, Default)]
+pub struct Activity {
+    /// Stage latencies in microseconds, in the order of [`Stage::ALL`]; `None` if nothing happened.
+    pub stages: Option<Box<[Histogram<u32>; Stage::ALL.len()]>>,
+    /// Requests by listener.
+    pub requests: Vec<ListenerRequests>,
+    /// Answers and ends of our own making, by reason code (`fault::Fault::code`).
+    pub faults: Vec<(&'static str, u64)>,
+    /// Client connections accepted.
+    pub accepted: u64,
+    /// Client connections refused at once (out of descriptors, over the limit).
+    pub refused: u64,
+    /// Upstream connections opened.
+    pub upstream_opened: u64,
+    /// Upstream connections reused.
+    pub upstream_reused: u64,
+    /// Requests sent again to another endpoint.
+    pub retries: u64,
+    /// TLS handshakes completed and failed.
+    pub tls_handshakes: (u64, u64),
+    /// Access log lines, whole, newline-terminated.
+    pub access_log: Vec<u8>,
+    /// Access log lines dropped because the buffer was full.
+    pub access_log_dropped: u64,
+}
+
+/// Requests of one listener.
+#[derive(Clone, Debug)]
+pub struct ListenerRequests {
+    /// `namespace/gateway/listener`; `-` when none was found.
+    pub listener: Arc<str>,
+    /// By status class: 1xx to 5xx, then exchanges without any status (the client left).
+    pub by_class: [u64; 6],
+}
+
+/// A stage of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Head received → routed.
+    Route,
+    /// Routed → upstream connection in hand.
+    Connect,
+    /// Request sent → first byte of the response.
+    FirstByte,
+    /// First byte → done.
+    Relay,
+    /// Head received → done.
+    Total,
+}
+
+/// Where reports arrive: readable without blocking, with a descriptor to wait on.
+#[derive(Debug)]
+pub struct Reports(pub(crate) runtime::mailbox::Receiver<Report>);
+
+impl Stage {
+    /// All stages, in order.
+    pub const ALL: [Self; 5] =
+        [Self::Route, Self::Connect, Self::FirstByte, Self::Relay, Self::Total];
+
+    /// Its name in metrics, logs and `.hlog` tags.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Connect => "connect",
+            Self::FirstByte => "first_byte",
+            Self::Relay => "relay",
+            Self::Total => "total",
+        }
+    }
+}
