@@ -1,1 +1,136 @@
-//! Why the gateway itself answered: stub.
+//! Why the gateway itself answered or ended an exchange: one closed list of reason codes.
+//!
+//! The same code stands in the access log, the `x-ringway-reason` response field, the metric
+//! `ringway_faults_total` and the documentation. It knows no sockets; `shards` and `exchange` make
+//! the values. Invariant: [`Fault::status`] and [`Fault::code`] are total and never change meaning.
+
+/// Why an exchange did not end with the backend's own, whole answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Fault {
+    /// The rule names no usable backend.
+    BackendInvalid,
+    /// A request body that came slower than the least rate.
+    BodyTooSlow,
+    /// The client left before its answer was complete.
+    ClientGone,
+    /// A client that took its response slower than the least rate.
+    ClientTooSlow,
+    /// No endpoint could be connected to.
+    ConnectFailed,
+    /// Connecting took too long.
+    ConnectTimeout,
+    /// The request head did not arrive in time.
+    HeaderTimeout,
+    /// No listener claims the host.
+    HostUnclaimed,
+    /// The client's message was refused; the status says more.
+    Malformed(u16),
+    /// Another listener than the TLS session's claims the host.
+    Misdirected,
+    /// The backend exists but none of its endpoints is ready.
+    NoEndpoints,
+    /// No rule matches.
+    NoRoute,
+    /// The rule answers by a redirect.
+    Redirect(u16),
+    /// The TLS handshake failed.
+    TlsHandshake,
+    /// The backend's answer was malformed.
+    UpstreamMalformed,
+    /// The backend closed or reset before a whole head.
+    UpstreamReset,
+    /// The backend's body ended early; the client's message ends incomplete.
+    UpstreamTruncated,
+}
+
+impl Fault {
+    /// Every fault once, with representative statuses, for documentation and tests.
+    pub const ALL: [Self; 17] = [
+        Self::BackendInvalid,
+        Self::BodyTooSlow,
+        Self::ClientGone,
+        Self::ClientTooSlow,
+        Self::ConnectFailed,
+        Self::ConnectTimeout,
+        Self::HeaderTimeout,
+        Self::HostUnclaimed,
+        Self::Malformed(400),
+        Self::Misdirected,
+        Self::NoEndpoints,
+        Self::NoRoute,
+        Self::Redirect(302),
+        Self::TlsHandshake,
+        Self::UpstreamMalformed,
+        Self::UpstreamReset,
+        Self::UpstreamTruncated,
+    ];
+
+    /// The reason code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::BackendInvalid => "backend_invalid",
+            Self::BodyTooSlow => "body_too_slow",
+            Self::ClientGone => "client_gone",
+            Self::ClientTooSlow => "client_too_slow",
+            Self::ConnectFailed => "connect_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::HeaderTimeout => "header_timeout",
+            Self::HostUnclaimed => "host_unclaimed",
+            Self::Malformed(_) => "malformed_request",
+            Self::Misdirected => "misdirected",
+            Self::NoEndpoints => "no_endpoints",
+            Self::NoRoute => "no_route",
+            Self::Redirect(_) => "redirect",
+            Self::TlsHandshake => "tls_handshake",
+            Self::UpstreamMalformed => "upstream_malformed",
+            Self::UpstreamReset => "upstream_reset",
+            Self::UpstreamTruncated => "upstream_truncated",
+        }
+    }
+
+    /// The status to answer with; `None` when no answer can or should be sent.
+    #[must_use]
+    pub fn status(self) -> Option<u16> {
+        match self {
+            Self::BackendInvalid => Some(500),
+            Self::BodyTooSlow | Self::HeaderTimeout => Some(408),
+            Self::ConnectFailed | Self::UpstreamMalformed | Self::UpstreamReset => Some(502),
+            Self::ConnectTimeout => Some(504),
+            Self::HostUnclaimed | Self::NoRoute => Some(404),
+            Self::Malformed(status) | Self::Redirect(status) => Some(status),
+            Self::Misdirected => Some(421),
+            Self::NoEndpoints => Some(503),
+            Self::ClientGone
+            | Self::ClientTooSlow
+            | Self::TlsHandshake
+            | Self::UpstreamTruncated => None,
+        }
+    }
+
+    /// One sentence for documentation.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::BackendInvalid => "The rule names no backend, or one that may not be used.",
+            Self::BodyTooSlow => "The request body came slower than the least rate.",
+            Self::ClientGone => "The client left before its answer was complete.",
+            Self::ClientTooSlow => "The client took its response slower than the least rate.",
+            Self::ConnectFailed => "No endpoint of the backend accepted a connection.",
+            Self::ConnectTimeout => {
+                "Connecting to the backend took longer than the connect timeout."
+            }
+            Self::HeaderTimeout => "The request head did not arrive whole in time.",
+            Self::HostUnclaimed => "No listener of this port claims the request's host.",
+            Self::Malformed(_) => "The request breaks HTTP or a public limit.",
+            Self::Misdirected => "The host belongs to another listener than the TLS session's.",
+            Self::NoEndpoints => "The backend has no ready endpoint.",
+            Self::NoRoute => "No rule matches the request.",
+            Self::Redirect(_) => "A RequestRedirect filter answered.",
+            Self::TlsHandshake => "The TLS handshake failed.",
+            Self::UpstreamMalformed => "The backend's answer breaks HTTP.",
+            Self::UpstreamReset => "The backend closed the connection before it answered.",
+            Self::UpstreamTruncated => "The backend's body ended early.",
+        }
+    }
+}

@@ -123,3 +123,22 @@ impl Stage {
         }
     }
 }
+
+impl Reports {
+    /// The next report, if one is there.
+    #[must_use]
+    pub fn try_next(&self) -> Option<Report> {
+        self.0.try_recv()
+    }
+
+    /// Takes the wake-ups so far; call it after the descriptor became readable, before `try_next`.
+    pub fn clear_wake(&self) {
+        self.0.clear_wake();
+    }
+}
+
+impl std::os::fd::AsFd for Reports {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
