@@ -1,0 +1,146 @@
+//! One request with its response through the gateway, as values: no I/O, no waiting.
+//!
+//! `shards` calls [`start`] with a parsed head and gets a [`Step`]: an answer of our own, or where to
+//! forward. It then asks [`Forward`] to write the outgoing head, to name another endpoint after a
+//! failure that provably left the request unprocessed, and to write the response head. Invariant:
+//! every decision of an exchange comes from the one epoch it was started with.
+
+mod request;
+mod response;
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::balance::{EndpointId, Local};
+use crate::epoch::{Backend, Claim, Epoch, Listener, Port, Settings};
+use crate::fault::Fault;
+use crate::filter::{Filters, redirect, redirect_of};
+use crate::http::RequestHead;
+use crate::ir::Protocol;
+use crate::table::{Hit, Rule};
+
+pub use self::response::{Delivery, write_reply};
+
+/// Who asks: facts of the connection that a request arrived on.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'c> {
+    /// The peer's IP address as text.
+    pub address: &'c str,
+    /// The SNI name of the TLS session, lower case.
+    pub sni: Option<&'c str>,
+}
+
+/// What to do with a request.
+#[derive(Debug)]
+pub enum Step<'e> {
+    /// Answer it here.
+    Reply(Reply<'e>),
+    /// Forward it.
+    Forward(Forward<'e>),
+}
+
+/// An answer of the gateway's own.
+#[derive(Debug)]
+pub struct Reply<'e> {
+    /// Why.
+    pub fault: Fault,
+    /// The Location of a redirect.
+    pub location: Option<Vec<u8>>,
+    /// The listener that the request belongs to, if one was found.
+    pub listener: Option<&'e Listener>,
+    /// The rule that matched, if one did.
+    pub rule: Option<&'e Rule>,
+}
+
+/// A request on its way to an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Forward<'e> {
+    /// The listener that the request belongs to.
+    pub listener: &'e Listener,
+    /// The rule that matched.
+    pub rule: &'e Rule,
+    /// The backend that was picked.
+    pub backend: &'e Backend,
+    /// The endpoint that was picked.
+    pub endpoint: EndpointId,
+    /// Its address.
+    pub address: SocketAddr,
+    slot: u32,
+    prefix: usize,
+    protocol: Protocol,
+    filters: Filters<'e>,
+    settings: &'e Settings,
+}
+
+/// Routes one request: find, filters, pick.
+pub fn start<'e>(
+    head: &RequestHead,
+    client: Client<'_>,
+    epoch: &'e Epoch,
+    port: &'e Port,
+    local: &mut Local,
+    now: Instant,
+) -> Step<'e> {
+    let listener = match port.claim(head.host(), client.sni) {
+        Claim::Listener(listener) => listener,
+        Claim::Misdirected => return reply(Fault::Misdirected),
+        Claim::Unclaimed => return reply(Fault::HostUnclaimed),
+    };
+    let Some(Hit { rule, prefix }) = listener.table.find(head, &mut local.caches) else {
+        return Step::Reply(Reply { listener: Some(listener), ..empty(Fault::NoRoute) });
+    };
+    let refuse =
+        |fault| Step::Reply(Reply { listener: Some(listener), rule: Some(rule), ..empty(fault) });
+    if let Some(filter) = redirect_of(&rule.filters) {
+        let mut to = Vec::with_capacity(LOCATION_BYTES);
+        let tls = port.protocol == Protocol::Https;
+        redirect::location(filter, head, prefix, tls, port.port, &mut to);
+        let fault = Fault::Redirect(filter.status);
+        let reply = Reply { location: Some(to), ..empty(fault) };
+        return Step::Reply(Reply { listener: Some(listener), rule: Some(rule), ..reply });
+    }
+    let Some(choice) = local.pick_backend(rule).and_then(|index| rule.backends.get(index)) else {
+        return refuse(Fault::BackendInvalid);
+    };
+    let backend =
+        choice.slot.and_then(|slot| Some((slot, epoch.backends.get(slot as usize)?.as_deref()?)));
+    let Some((slot, backend)) = backend else { return refuse(Fault::BackendInvalid) };
+    if head.websocket && !backend.websocket {
+        return refuse(Fault::BackendInvalid);
+    }
+    let Some((endpoint, address)) = local.pick_endpoint(slot, None, now) else {
+        return refuse(Fault::NoEndpoints);
+    };
+    Step::Forward(Forward {
+        listener,
+        rule,
+        backend,
+        endpoint,
+        address,
+        slot,
+        prefix,
+        protocol: port.protocol,
+        filters: Filters { rule: &rule.filters, backend: &choice.filters },
+        settings: &epoch.settings,
+    })
+}
+
+impl Forward<'_> {
+    /// Another endpoint for the same request, after this one failed before it could have processed
+    /// anything. `None` when there is no other.
+    #[must_use]
+    pub fn again(&self, local: &mut Local, now: Instant) -> Option<Self> {
+        let (endpoint, address) = local.pick_endpoint(self.slot, Some(self.endpoint), now)?;
+        (endpoint != self.endpoint).then_some(Self { endpoint, address, ..*self })
+    }
+}
+
+fn reply<'e>(fault: Fault) -> Step<'e> {
+    Step::Reply(empty(fault))
+}
+
+fn empty<'e>(fault: Fault) -> Reply<'e> {
+    Reply { fault, location: None, listener: None, rule: None }
+}
+
+const LOCATION_BYTES: usize = 128;

@@ -1,0 +1,138 @@
+//! The request head as the backend gets it.
+
+use super::{Client, Forward};
+use crate::filter::{header, rewrite};
+use crate::h1::encode;
+use crate::http::{Framing, Known, RequestHead};
+use crate::ir::Protocol;
+
+impl Forward<'_> {
+    /// Appends the HTTP/1.1 request head for the backend: canonical (or rewritten) path, one Host,
+    /// end-to-end fields after the header modifiers, `X-Forwarded-*`, one framing field.
+    pub fn write_request(&self, head: &RequestHead, client: Client<'_>, out: &mut Vec<u8>) {
+        self.write_target(head, out);
+        self.write_host(head, out);
+        let modifiers = self.filters.request_headers();
+        let trusted = self.settings.trusted_hops > 0;
+        let mut seen = Forwarded::default();
+        for (name, value, known) in head.end_to_end() {
+            let ours = match known {
+                Known::Host | Known::ContentLength => true,
+                Known::XForwardedFor if trusted => seen.note_for(value),
+                Known::XForwardedProto if trusted => seen.note_proto(),
+                Known::XForwardedHost if trusted => seen.note_host(),
+                Known::XForwardedFor
+                | Known::XForwardedHost
+                | Known::XForwardedProto
+                | Known::XForwardedPort
+                | Known::XRealIp
+                | Known::Forwarded => !trusted,
+                _ => false,
+            };
+            if !ours && header::keeps(modifiers.clone(), name) {
+                encode::field(out, name, value);
+            }
+        }
+        self.write_forwarded(head, client, &seen, out);
+        header::additions(modifiers, |name, value| encode::field(out, name, value));
+        if head.websocket {
+            out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+        } else if head.te_trailers {
+            out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
+        }
+        encode::framing(out, head.framing);
+        encode::end(out);
+    }
+
+    /// The framing in which the request's body travels on: as it came.
+    #[must_use]
+    pub fn request_framing(&self, head: &RequestHead) -> Framing {
+        head.framing
+    }
+
+    fn write_target(&self, head: &RequestHead, out: &mut Vec<u8>) {
+        let path = self.filters.rewrite().and_then(|rewrite| rewrite.path.as_ref());
+        let Some(modifier) = path.filter(|_| head.path() != "*") else {
+            return encode::request_line(out, head.method_str(), head.path(), head.query());
+        };
+        out.extend_from_slice(head.method_str().as_bytes());
+        out.push(b' ');
+        rewrite::path(modifier, head.path(), self.prefix, out);
+        if let Some(query) = head.query() {
+            out.push(b'?');
+            out.extend_from_slice(query.as_bytes());
+        }
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+    }
+
+    fn write_host(&self, head: &RequestHead, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"host: ");
+        match self.filters.rewrite().and_then(|rewrite| rewrite.hostname.as_deref()) {
+            Some(hostname) => out.extend_from_slice(hostname.as_bytes()),
+            None => write_authority(head, out),
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn write_forwarded(
+        &self,
+        head: &RequestHead,
+        client: Client<'_>,
+        seen: &Forwarded<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        out.extend_from_slice(b"x-forwarded-for: ");
+        if let Some(hops) = seen.hops {
+            out.extend_from_slice(hops);
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(client.address.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        if !seen.proto {
+            out.extend_from_slice(match self.protocol {
+                Protocol::Http => b"x-forwarded-proto: http\r\n".as_slice(),
+                Protocol::Https => b"x-forwarded-proto: https\r\n",
+            });
+        }
+        if !seen.host && !head.host().is_empty() {
+            out.extend_from_slice(b"x-forwarded-host: ");
+            write_authority(head, out);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+/// What a trusted peer said about the hops before it.
+#[derive(Default)]
+struct Forwarded<'h> {
+    hops: Option<&'h [u8]>,
+    proto: bool,
+    host: bool,
+}
+
+impl<'h> Forwarded<'h> {
+    /// The last line wins: a well-behaved peer sends one. Returns true: written by us.
+    fn note_for(&mut self, value: &'h [u8]) -> bool {
+        self.hops = (!value.is_empty()).then_some(value);
+        true
+    }
+
+    /// Returns false: passed on as it is.
+    fn note_proto(&mut self) -> bool {
+        self.proto = true;
+        false
+    }
+
+    fn note_host(&mut self) -> bool {
+        self.host = true;
+        false
+    }
+}
+
+fn write_authority(head: &RequestHead, out: &mut Vec<u8>) {
+    out.extend_from_slice(head.host().as_bytes());
+    if let Some(port) = head.port {
+        out.push(b':');
+        out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
+    }
+}

@@ -1,0 +1,70 @@
+//! The filters of a rule and its backend, applied: one file per filter of the API.
+//!
+//! Pure functions over heads and compiled rules, called by `exchange`. A rule's filters come first,
+//! then those of the chosen backend; a redirect never reaches a backend.
+
+pub mod header;
+pub mod redirect;
+pub mod rewrite;
+
+use crate::ir::{Filter, HeaderModifier, Redirect, Rewrite};
+
+/// The filters that apply to one exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Filters<'e> {
+    /// Of the rule.
+    pub rule: &'e [Filter],
+    /// Of the chosen backend.
+    pub backend: &'e [Filter],
+}
+
+impl<'e> Filters<'e> {
+    /// Request header modifiers, in order.
+    pub fn request_headers(self) -> impl Iterator<Item = &'e HeaderModifier> + Clone {
+        self.all().filter_map(|filter| match filter {
+            Filter::RequestHeaderModifier(modifier) => Some(modifier),
+            Filter::ResponseHeaderModifier(_)
+            | Filter::RequestRedirect(_)
+            | Filter::UrlRewrite(_) => None,
+        })
+    }
+
+    /// Response header modifiers, in order.
+    pub fn response_headers(self) -> impl Iterator<Item = &'e HeaderModifier> + Clone {
+        self.all().filter_map(|filter| match filter {
+            Filter::ResponseHeaderModifier(modifier) => Some(modifier),
+            Filter::RequestHeaderModifier(_)
+            | Filter::RequestRedirect(_)
+            | Filter::UrlRewrite(_) => None,
+        })
+    }
+
+    /// The rewrite in force: the backend's, else the rule's.
+    #[must_use]
+    pub fn rewrite(self) -> Option<&'e Rewrite> {
+        let find = |filters: &'e [Filter]| {
+            filters.iter().find_map(|filter| match filter {
+                Filter::UrlRewrite(rewrite) => Some(rewrite),
+                Filter::RequestHeaderModifier(_)
+                | Filter::ResponseHeaderModifier(_)
+                | Filter::RequestRedirect(_) => None,
+            })
+        };
+        find(self.backend).or_else(|| find(self.rule))
+    }
+
+    fn all(self) -> impl Iterator<Item = &'e Filter> + Clone {
+        self.rule.iter().chain(self.backend)
+    }
+}
+
+/// The redirect among `filters`, if any.
+#[must_use]
+pub fn redirect_of(filters: &[Filter]) -> Option<&Redirect> {
+    filters.iter().find_map(|filter| match filter {
+        Filter::RequestRedirect(redirect) => Some(redirect),
+        Filter::RequestHeaderModifier(_)
+        | Filter::ResponseHeaderModifier(_)
+        | Filter::UrlRewrite(_) => None,
+    })
+}
