@@ -19,10 +19,10 @@ impl Delivery {
     /// Decides framing and persistence for a final `response` to `request`.
     ///
     /// A body of unknown length becomes chunked for HTTP/1.1 and close-delimited for HTTP/1.0.
-    /// `keep` is what the gateway itself wants (false while draining).
+    /// `keep` says whether client and gateway both want the connection kept.
     #[must_use]
     pub fn of(request: &RequestHead, response: &ResponseHead, keep: bool) -> Self {
-        let keep_alive = request.keep_alive && keep;
+        let keep_alive = keep;
         match (response.framing, request.version) {
             (Framing::None | Framing::Length(_), _) => {
                 Self { framing: response.framing, keep_alive }

@@ -1,0 +1,137 @@
+//! One JSON line per exchange, written into the shard's own buffer; control writes it out.
+//!
+//! Every value that a client controls is escaped; bytes that are not UTF-8 appear as U+FFFD.
+
+use std::time::{Duration, Instant};
+
+use proxy::http::RequestHead;
+
+use crate::trace::Trace;
+
+/// Ties the monotonic clock of shards to wall-clock time, once at the start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) monotonic: Instant,
+    pub(crate) since_unix_epoch: Duration,
+}
+
+/// What a line says beside its trace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line<'l> {
+    pub(crate) shard: usize,
+    pub(crate) epoch: u64,
+    pub(crate) client: &'l str,
+    pub(crate) head: &'l RequestHead,
+}
+
+impl Line<'_> {
+    /// Appends the line.
+    pub(crate) fn write(&self, trace: &Trace<'_>, clock: Clock, now: Instant, out: &mut Vec<u8>) {
+        let received = trace.received.saturating_duration_since(clock.monotonic);
+        let mut object = Object::open(out);
+        object.micros("time_unix_us", clock.since_unix_epoch + received);
+        object.number("shard", self.shard as u64);
+        object.number("epoch", self.epoch);
+        object.text("client", self.client.as_bytes());
+        object.text("listener", trace.listener.map_or("-", |listener| &listener.name).as_bytes());
+        // A refused head has no parts that could be trusted.
+        if !matches!(trace.fault, Some(proxy::fault::Fault::Malformed(_))) {
+            object.text("method", self.head.method_str().as_bytes());
+            object.text("host", self.head.host().as_bytes());
+            object.text("path", self.head.path().as_bytes());
+        }
+        object.number("status", u64::from(trace.status));
+        object.text("reason", trace.fault.map_or("-", |fault| fault.code()).as_bytes());
+        if let Some(rule) = trace.rule {
+            object.text("route", rule.route.as_bytes());
+            object.number("rule", rule.index as u64);
+        }
+        if let (Some(backend), Some(endpoint)) = (trace.backend, trace.endpoint) {
+            object.text("backend", backend.name.as_bytes());
+            object.text("endpoint", endpoint.to_string().as_bytes());
+        }
+        object.number("bytes_in", trace.bytes_in);
+        object.number("bytes_out", trace.bytes_out);
+        for (name, from, to) in [
+            ("route_us", Some(trace.received), trace.routed),
+            ("connect_us", trace.routed, trace.connected),
+            ("first_byte_us", trace.connected, trace.first_byte),
+            ("relay_us", trace.first_byte, Some(now)),
+            ("total_us", Some(trace.received), Some(now)),
+        ] {
+            if let (Some(from), Some(to)) = (from, to) {
+                object.micros(name, to - from);
+            }
+        }
+        object.close();
+    }
+}
+
+/// A JSON object being appended.
+struct Object<'o> {
+    out: &'o mut Vec<u8>,
+    first: bool,
+}
+
+impl<'o> Object<'o> {
+    fn open(out: &'o mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, first: true }
+    }
+
+    fn name(&mut self, name: &str) {
+        if !std::mem::take(&mut self.first) {
+            self.out.push(b',');
+        }
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        self.name(name);
+        self.out.extend_from_slice(value.to_string().as_bytes());
+    }
+
+    fn micros(&mut self, name: &str, value: Duration) {
+        self.number(name, u64::try_from(value.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    fn text(&mut self, name: &str, value: &[u8]) {
+        self.name(name);
+        self.out.push(b'"');
+        for character in String::from_utf8_lossy(value).chars() {
+            match character {
+                '"' => self.out.extend_from_slice(b"\\\""),
+                '\\' => self.out.extend_from_slice(b"\\\\"),
+                control if control < ' ' || control == '\u{7f}' => {
+                    self.out.extend_from_slice(format!("\\u{:04x}", control as u32).as_bytes());
+                }
+                other => {
+                    self.out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes());
+                }
+            }
+        }
+        self.out.push(b'"');
+    }
+
+    fn close(self) {
+        self.out.extend_from_slice(b"}\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_text_stays_inside_its_string() {
+        let mut out = Vec::new();
+        let mut object = Object::open(&mut out);
+        object.text("path", b"/\"}\n{\\\x01\xff");
+        object.number("n", 7);
+        object.close();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, "{\"path\":\"/\\\"}\\u000a{\\\\\\u0001\u{fffd}\",\"n\":7}\n");
+    }
+}

@@ -1,0 +1,159 @@
+//! Every timeout of a shard: one slab of deadlines, looked at by the shard's tick.
+//!
+//! A deadline that passes ends its connection through [`runtime::Abort`], so a waiting `recv` or
+//! `send` returns and its driver sees [`Deadline::fired`]; nothing is ever cancelled half-way.
+//! Setting and clearing are a store each. Granularity is the tick. Invariant: a connection holds its
+//! slots as long as its [`Deadline`]s live, and no longer.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use runtime::Abort;
+
+/// All deadlines of one shard.
+#[derive(Debug)]
+pub(crate) struct Deadlines {
+    slab: RefCell<Slab>,
+}
+
+/// One deadline of one connection; may be set again and again.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    deadlines: Rc<Deadlines>,
+    index: u32,
+}
+
+#[derive(Debug, Default)]
+struct Slab {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// No slot is due before this moment.
+    earliest: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    at: Option<Instant>,
+    pace: Option<Pace>,
+    fired: bool,
+    abort: Option<Abort>,
+}
+
+/// A deadline that moves on while the peer takes enough bytes.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    window: Duration,
+    bytes_min: u64,
+    /// Bytes the peer had acknowledged when the window began; unknown in the first window.
+    acked: Option<u64>,
+}
+
+impl Deadlines {
+    pub(crate) fn new() -> Rc<Self> {
+        Rc::new(Self { slab: RefCell::new(Slab::default()) })
+    }
+
+    /// A deadline (not set yet) that ends the connection of `abort`.
+    pub(crate) fn register(self: &Rc<Self>, abort: Abort) -> Deadline {
+        let slot = Slot { at: None, pace: None, fired: false, abort: Some(abort) };
+        let mut slab = self.slab.borrow_mut();
+        let index = match slab.free.pop() {
+            Some(index) => {
+                slab.slots[index as usize] = slot;
+                index
+            }
+            None => {
+                slab.slots.push(slot);
+                u32::try_from(slab.slots.len() - 1).expect("fewer slots than descriptors")
+            }
+        };
+        Deadline { deadlines: Rc::clone(self), index }
+    }
+
+    /// Ends every connection whose deadline has passed.
+    pub(crate) fn expire(&self, now: Instant) {
+        let mut slab = self.slab.borrow_mut();
+        if slab.earliest.is_none_or(|earliest| earliest > now) {
+            return;
+        }
+        let mut earliest: Option<Instant> = None;
+        for slot in &mut slab.slots {
+            if slot.at.is_some_and(|at| at <= now) {
+                slot.pass(now);
+            }
+            if let Some(at) = slot.at {
+                earliest = Some(earliest.map_or(at, |e| e.min(at)));
+            }
+        }
+        slab.earliest = earliest;
+    }
+
+    /// Ends every connection that has a deadline registered (the drain limit).
+    pub(crate) fn abort_all(&self) {
+        for slot in &mut self.slab.borrow_mut().slots {
+            if let Some(abort) = &slot.abort {
+                abort.abort();
+            }
+        }
+    }
+}
+
+impl Deadline {
+    /// Ends the connection at `at` unless set again or cleared.
+    pub(crate) fn set(&self, at: Instant) {
+        self.put(at, None);
+    }
+
+    /// Ends the connection when its peer acknowledges fewer than `bytes_min` per `window`.
+    pub(crate) fn set_pace(&self, now: Instant, window: Duration, bytes_min: u64) {
+        self.put(now + window, Some(Pace { window, bytes_min, acked: None }));
+    }
+
+    pub(crate) fn clear(&self) {
+        self.deadlines.slab.borrow_mut().slots[self.index as usize].at = None;
+    }
+
+    /// Whether it passed.
+    pub(crate) fn fired(&self) -> bool {
+        self.deadlines.slab.borrow().slots[self.index as usize].fired
+    }
+
+    fn put(&self, at: Instant, pace: Option<Pace>) {
+        let mut slab = self.deadlines.slab.borrow_mut();
+        let slot = &mut slab.slots[self.index as usize];
+        slot.at = Some(at);
+        slot.pace = pace;
+        if slab.earliest.is_none_or(|earliest| at < earliest) {
+            slab.earliest = Some(at);
+        }
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        let mut slab = self.deadlines.slab.borrow_mut();
+        slab.slots[self.index as usize] =
+            Slot { at: None, pace: None, fired: false, abort: None };
+        slab.free.push(self.index);
+    }
+}
+
+impl Slot {
+    fn pass(&mut self, now: Instant) {
+        let Some(abort) = &self.abort else { return };
+        if let Some(pace) = &mut self.pace
+            && let Some(acked) = abort.bytes_acked()
+        {
+            let enough = pace.acked.is_none_or(|before| acked - before >= pace.bytes_min);
+            if enough {
+                pace.acked = Some(acked);
+                self.at = Some(now + pace.window);
+                return;
+            }
+        }
+        self.at = None;
+        self.fired = true;
+        abort.abort();
+    }
+}

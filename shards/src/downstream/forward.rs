@@ -1,0 +1,351 @@
+//! One request to a backend and its response back: the data path of the gateway.
+//!
+//! A request whose body is absent or already here is sent in one piece, and may go to another
+//! endpoint when it provably was not processed. A longer body is uploaded beside the download.
+//! Invariant: an upstream connection is reused only after a whole exchange that left no byte behind.
+
+use std::pin::pin;
+use std::rc::Rc;
+
+use proxy::balance::Outcome;
+use proxy::exchange::{Delivery, Forward};
+use proxy::fault::Fault;
+use proxy::h1;
+use proxy::h1::body::{BodyReader, BodyWriter};
+use proxy::http::{Framing, RequestHead, ResponseHead, Version};
+use proxy::limits;
+use runtime::{Runtime, Size};
+
+use super::h1::Next;
+use super::{Downstream, Writer, tunnel};
+use crate::install::Installed;
+use crate::race::beside;
+use crate::relay::{self, UploadEnd};
+use crate::scratch::Scratch;
+use crate::shard::Shard;
+use crate::trace::Trace;
+use crate::upstream::{InFlight, Upstream};
+
+/// How the response side of an exchange ended.
+enum Ended {
+    /// Delivered whole; whether each connection may be used again.
+    Whole { upstream_reusable: bool, client_keep: bool },
+    /// The backend switched protocols.
+    Switched,
+    /// It failed.
+    Failed(Failure),
+}
+
+/// Why there is no whole response.
+struct Failure {
+    fault: Fault,
+    /// Some of the response went to the client already.
+    begun: bool,
+    /// The backend cannot have processed the request, as far as its answer tells.
+    unanswered: bool,
+}
+
+impl<R: Runtime> Downstream<R> {
+    /// Forwards the request in `scratch` and brings the response back.
+    pub(super) async fn forward<'e>(
+        &mut self,
+        shard: &Rc<Shard<R>>,
+        installed: &Installed,
+        mut forward: Forward<'e>,
+        scratch: &mut Scratch,
+        trace: &mut Trace<'e>,
+    ) -> Next {
+        let here = body_here(&scratch.request, self.reader.input.bytes());
+        let mut attempts = 1;
+        loop {
+            let mut flight = InFlight::begin(shard, forward.endpoint);
+            let mut upstream = match Upstream::acquire(shard, installed, forward.address).await {
+                Ok(upstream) => upstream,
+                Err(fault) => {
+                    flight.outcome = Outcome::Failed;
+                    drop(flight);
+                    let other = forward.again(&mut shard.local.borrow_mut(), R::now());
+                    match other.filter(|_| attempts < ATTEMPTS_MAX) {
+                        Some(other) => forward = other,
+                        None => return self.fail(fault, installed, scratch, trace).await,
+                    }
+                    attempts += 1;
+                    shard.recorder.retry();
+                    trace.forwarded(&forward);
+                    continue;
+                }
+            };
+            trace.connected(R::now());
+            let ended =
+                self.attempt(&forward, &mut upstream, here, installed, scratch, trace).await;
+            match ended {
+                Ended::Whole { upstream_reusable, client_keep } => {
+                    flight.outcome = Outcome::Answered;
+                    if upstream_reusable {
+                        upstream.release(shard);
+                    }
+                    return if client_keep { Next::Keep } else { Next::Close };
+                }
+                Ended::Switched => {
+                    flight.outcome = Outcome::Answered;
+                    tunnel::run(shard, self, upstream).await;
+                    return Next::Drop;
+                }
+                Ended::Failed(failure) => {
+                    let again = failure.unanswered && here.is_some() && upstream.reused;
+                    if failure.fault != Fault::ClientGone {
+                        flight.outcome = if again { Outcome::Unknown } else { Outcome::Failed };
+                    }
+                    if again && attempts < ATTEMPTS_MAX {
+                        attempts += 1;
+                        shard.recorder.retry();
+                        shard.pool.forget(forward.address);
+                        continue;
+                    }
+                    return self.give_up(&failure, installed, scratch, trace).await;
+                }
+            }
+        }
+    }
+
+    /// One try on one upstream connection.
+    async fn attempt<'e>(
+        &mut self,
+        forward: &Forward<'e>,
+        upstream: &mut Upstream<R>,
+        here: Option<usize>,
+        installed: &Installed,
+        scratch: &mut Scratch,
+        trace: &mut Trace<'e>,
+    ) -> Ended {
+        let mut out = std::mem::take(&mut scratch.out);
+        out.clear();
+        forward.write_request(&scratch.request, self.client(), &mut out);
+        if let Some(length) = here {
+            out.extend_from_slice(&self.reader.input.bytes()[..length]);
+        }
+        trace.bytes_in = here.unwrap_or(0) as u64;
+        match upstream.sink_send(out).await {
+            Ok(out) => scratch.out = out,
+            // The answer may be there all the same (a 413, say): look before giving up.
+            Err(_) if !upstream.reused => scratch.out = Vec::new(),
+            Err(_) => return failed(Fault::UpstreamReset, false, true),
+        }
+        match here {
+            Some(length) => {
+                let ended =
+                    download(&mut self.writer, forward, upstream, installed, scratch, trace).await;
+                // After a failure the body stays, for another try or for the answer to skip.
+                if !matches!(ended, Ended::Failed(_)) {
+                    self.reader.input.consume(length);
+                }
+                ended
+            }
+            None => self.stream_both(forward, upstream, installed, scratch, trace).await,
+        }
+    }
+
+    /// Uploads the request body beside the download of the response.
+    async fn stream_both<'e>(
+        &mut self,
+        forward: &Forward<'e>,
+        upstream: &mut Upstream<R>,
+        installed: &Installed,
+        scratch: &mut Scratch,
+        trace: &mut Trace<'e>,
+    ) -> Ended {
+        let (sink, mut incoming, abort) = upstream.halves();
+        let piece = std::mem::take(&mut scratch.upload);
+        // From here on the body is partly read: no answer of ours may keep the connection.
+        let keep_alive = std::mem::take(&mut scratch.request.keep_alive);
+        let mut moved = 0;
+        let task = relay::Upload {
+            from: scratch.request.framing,
+            to: forward.request_framing(&scratch.request),
+            moved: &mut moved,
+            window: installed.epoch.settings.timeouts.body_rate_window,
+            upstream: abort.clone(),
+        };
+        let (ended, upload) = {
+            let upload = pin!(relay::upload::<R>(&mut self.reader, sink, piece, task));
+            let writer = &mut self.writer;
+            let download =
+                download_half(writer, forward, &mut incoming, keep_alive, installed, scratch, trace);
+            beside(download, upload).await
+        };
+        trace.bytes_in = moved;
+        match (ended, upload) {
+            (Ended::Whole { upstream_reusable, client_keep }, Some(UploadEnd::Whole(piece))) => {
+                scratch.upload = piece;
+                Ended::Whole { upstream_reusable, client_keep }
+            }
+            // The response overtook the body: what is left of it cannot be told from a request.
+            (Ended::Whole { .. }, _) => {
+                Ended::Whole { upstream_reusable: false, client_keep: false }
+            }
+            (Ended::Failed(failure), Some(UploadEnd::Failed(fault))) if !failure.begun => {
+                failed(fault, false, false)
+            }
+            (ended, _) => ended,
+        }
+    }
+
+    /// Ends an exchange that has no whole response.
+    async fn give_up(
+        &mut self,
+        failure: &Failure,
+        installed: &Installed,
+        scratch: &mut Scratch,
+        trace: &mut Trace<'_>,
+    ) -> Next {
+        if failure.begun || failure.fault.status().is_none() {
+            trace.fault = Some(if failure.begun && self.writer.stall.fired() {
+                Fault::ClientTooSlow
+            } else {
+                failure.fault
+            });
+            self.writer.abort.reset();
+            return Next::Drop;
+        }
+        self.fail(failure.fault, installed, scratch, trace).await
+    }
+
+    /// Answers a request that no backend answered.
+    async fn fail(
+        &mut self,
+        fault: Fault,
+        installed: &Installed,
+        scratch: &mut Scratch,
+        trace: &mut Trace<'_>,
+    ) -> Next {
+        self.answer(fault, None, installed, scratch, trace).await
+    }
+}
+
+/// Downloads on a whole upstream connection (no upload beside it).
+async fn download<'e, R: Runtime>(
+    writer: &mut Writer<R>,
+    forward: &Forward<'e>,
+    upstream: &mut Upstream<R>,
+    installed: &Installed,
+    scratch: &mut Scratch,
+    trace: &mut Trace<'e>,
+) -> Ended {
+    let (_, mut incoming, _) = upstream.halves();
+    let keep_alive = scratch.request.keep_alive;
+    download_half(writer, forward, &mut incoming, keep_alive, installed, scratch, trace).await
+}
+
+/// Reads the response and relays it to the client.
+async fn download_half<'e, R: Runtime>(
+    writer: &mut Writer<R>,
+    forward: &Forward<'e>,
+    upstream: &mut relay::Incoming<'_, R>,
+    keep_alive: bool,
+    installed: &Installed,
+    scratch: &mut Scratch,
+    trace: &mut Trace<'e>,
+) -> Ended {
+    let Scratch { request, response, out, .. } = scratch;
+    if let Err(failure) = read_final_head(writer, forward, upstream, request, response, out).await {
+        return Ended::Failed(failure);
+    }
+    trace.first_byte(R::now(), response.status);
+    if response.websocket {
+        let mut head = std::mem::take(out);
+        head.clear();
+        forward.write_interim(response, &mut head);
+        return match writer.send(head).await {
+            Ok(head) => {
+                *out = head;
+                Ended::Switched
+            }
+            Err(_) => failed(Fault::ClientGone, true, false),
+        };
+    }
+    let delivery = Delivery::of(request, response, keep_alive && installed.epoch.settings.drain.is_none());
+    let mut head = std::mem::take(out);
+    head.clear();
+    forward.write_response(request, response, delivery, &mut head);
+    writer.pace(trace.first_byte.unwrap_or(trace.received), installed);
+    let mut body = BodyReader::new(response.framing);
+    let mut encoder = BodyWriter::new(delivery.framing);
+    match relay::download(writer, upstream, &mut body, &mut encoder, head, &mut trace.bytes_out).await
+    {
+        Ok(sent) => *out = sent,
+        Err(fault) => return failed(fault, true, false),
+    }
+    writer.stall.clear();
+    Ended::Whole {
+        upstream_reusable: response.keep_alive && upstream.is_clean(),
+        client_keep: delivery.keep_alive,
+    }
+}
+
+/// Reads up to the final response head, passing interim responses on.
+async fn read_final_head<R: Runtime>(
+    writer: &mut Writer<R>,
+    forward: &Forward<'_>,
+    upstream: &mut relay::Incoming<'_, R>,
+    request: &RequestHead,
+    response: &mut ResponseHead,
+    out: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    let malformed = Failure { fault: Fault::UpstreamMalformed, begun: false, unanswered: false };
+    let mut interim = 0;
+    loop {
+        let input = upstream.input.bytes();
+        match h1::response::read(input, request.method, request.websocket, response) {
+            Ok(Some(consumed)) => upstream.input.consume(consumed),
+            Ok(None) => {
+                let unanswered = upstream.input.is_empty() && interim == 0;
+                if !upstream.fill(Size::Large).await.unwrap_or(false) {
+                    let fault = Fault::UpstreamReset;
+                    return Err(Failure { fault, begun: false, unanswered });
+                }
+                continue;
+            }
+            Err(_) => return Err(malformed),
+        }
+        if !is_interim(response.status) {
+            return Ok(());
+        }
+        interim += 1;
+        if interim > limits::INTERIM_RESPONSES_MAX {
+            return Err(malformed);
+        }
+        if request.version == Version::Http11 {
+            let mut head = std::mem::take(out);
+            head.clear();
+            forward.write_interim(response, &mut head);
+            let gone = Failure { fault: Fault::ClientGone, begun: true, unanswered: false };
+            *out = writer.send(head).await.map_err(|_| gone)?;
+        }
+    }
+}
+
+/// A 1xx that another response follows; 101 is final for HTTP.
+fn is_interim(status: u16) -> bool {
+    (100..200).contains(&status) && status != 101
+}
+
+/// The length of the request's body if all of it is at the start of `input` (or there is none), and
+/// small enough to travel with the head.
+fn body_here(head: &RequestHead, input: &[u8]) -> Option<usize> {
+    match head.framing {
+        Framing::None => Some(0),
+        Framing::Length(length) => usize::try_from(length)
+            .ok()
+            .filter(|length| *length <= input.len() && *length <= BODY_WITH_HEAD_BYTES_MAX),
+        Framing::Chunked | Framing::UntilClose => None,
+    }
+}
+
+fn failed(fault: Fault, begun: bool, unanswered: bool) -> Ended {
+    Ended::Failed(Failure { fault, begun, unanswered })
+}
+
+/// Endpoints tried for one request, the first included.
+const ATTEMPTS_MAX: u32 = 3;
+/// A body up to this size that is already here is sent with the head.
+const BODY_WITH_HEAD_BYTES_MAX: usize = 16 * 1024;

@@ -1,0 +1,254 @@
+//! HTTP/1 towards the client: the loop that reads a head, has it answered or forwarded, and counts.
+
+use std::io;
+use std::rc::Rc;
+
+use proxy::exchange::{self, Client, Reply, Step};
+use proxy::fault::Fault;
+use proxy::h1;
+use proxy::h1::body::BodyReader;
+use proxy::http::{Method, RequestHead, Version};
+use proxy::limits;
+use runtime::{Runtime, Size};
+
+use super::Downstream;
+use crate::install::Installed;
+use crate::scratch::Scratch;
+use crate::shard::Shard;
+use crate::trace::Trace;
+
+/// What becomes of the connection after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Another request may follow.
+    Keep,
+    /// The answer said so: send FIN, let the client finish, close.
+    Close,
+    /// Nothing more can be said: close at once.
+    Drop,
+}
+
+/// Why there is no request head.
+enum NoHead {
+    /// The client is done or gone.
+    Gone,
+    /// It sent something that is refused with this fault.
+    Refused(Fault),
+}
+
+/// Serves requests until the connection ends.
+pub(super) async fn serve<R: Runtime>(shard: &Rc<Shard<R>>, client: &mut Downstream<R>) {
+    loop {
+        if client.reader.input.is_empty() && !client.await_request(shard).await {
+            return;
+        }
+        let mut scratch = shard.scratches.take();
+        let next = client.exchange(shard, &mut scratch).await;
+        shard.scratches.give(scratch);
+        client.served += 1;
+        match next {
+            Next::Keep => {}
+            Next::Close => return client.linger().await,
+            Next::Drop => return,
+        }
+    }
+}
+
+impl<R: Runtime> Downstream<R> {
+    /// One request: head, route, answer or forward, count.
+    async fn exchange(&mut self, shard: &Rc<Shard<R>>, scratch: &mut Scratch) -> Next {
+        let head = self.read_head(shard, &mut scratch.request).await;
+        let installed = shard.installed(); // Pinned: this exchange sees one epoch.
+        let mut trace = Trace::start(R::now());
+        let next = match head {
+            Err(NoHead::Gone) => return Next::Drop,
+            Err(NoHead::Refused(fault)) => {
+                scratch.request.keep_alive = false;
+                self.reply(&refusal(fault), &installed, scratch, &mut trace).await
+            }
+            Ok(()) => match self.route(shard, &installed, &scratch.request, &mut trace) {
+                Step::Reply(reply) => self.reply(&reply, &installed, scratch, &mut trace).await,
+                Step::Forward(forward) => {
+                    trace.forwarded(&forward);
+                    self.forward(shard, &installed, forward, scratch, &mut trace).await
+                }
+            },
+        };
+        shard.recorder.exchange(&trace, R::now(), &scratch.request, &self.address, &installed);
+        next
+    }
+
+    fn route<'e>(
+        &self,
+        shard: &Shard<R>,
+        installed: &'e Installed,
+        head: &RequestHead,
+        trace: &mut Trace<'e>,
+    ) -> Step<'e> {
+        let Some(port) = installed.port(self.port) else {
+            return Step::Reply(refusal(Fault::HostUnclaimed));
+        };
+        let mut local = shard.local.borrow_mut();
+        let client = self.client();
+        let now = trace.received;
+        let step = exchange::start(head, client, &installed.epoch, port, &mut local, now);
+        trace.routed(R::now());
+        step
+    }
+
+    /// Who asks.
+    pub(super) fn client(&self) -> Client<'_> {
+        Client { address: &self.address, sni: self.sni.as_deref() }
+    }
+
+    /// Waits for the first byte of the next request. False: the connection is over.
+    async fn await_request(&mut self, shard: &Shard<R>) -> bool {
+        let timeouts = &shard.installed().epoch.settings.timeouts;
+        let wait = if self.served == 0 { timeouts.header } else { timeouts.client_idle };
+        self.reader.deadline.set(R::now() + wait);
+        matches!(self.reader.fill(Size::Small).await, Ok(true))
+    }
+
+    async fn read_head(
+        &mut self,
+        shard: &Shard<R>,
+        head: &mut RequestHead,
+    ) -> Result<(), NoHead> {
+        let mut timed = false;
+        loop {
+            match h1::request::read(self.reader.input.bytes(), head) {
+                Ok(Some(consumed)) => {
+                    self.reader.input.consume(consumed);
+                    self.reader.deadline.clear();
+                    return Ok(());
+                }
+                Ok(None) => {}
+                Err(error) => return Err(NoHead::Refused(Fault::Malformed(error.status()))),
+            }
+            if !timed {
+                timed = true;
+                let header = shard.installed().epoch.settings.timeouts.header;
+                self.reader.deadline.set(R::now() + header);
+            }
+            self.more_of_head().await?;
+        }
+    }
+
+    /// Receives until there is something new worth parsing: a line end, or the limit.
+    async fn more_of_head(&mut self) -> Result<(), NoHead> {
+        loop {
+            let before = self.reader.input.bytes().len();
+            match self.reader.fill(Size::Small).await {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Err(NoHead::Gone),
+            }
+            let bytes = self.reader.input.bytes();
+            let line_ended = bytes[before..].contains(&b'\n');
+            if line_ended || before == 0 || bytes.len() >= limits::REQUEST_TARGET_BYTES_MAX {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Answers by ourselves.
+    async fn reply<'e>(
+        &mut self,
+        reply: &Reply<'e>,
+        installed: &Installed,
+        scratch: &mut Scratch,
+        trace: &mut Trace<'e>,
+    ) -> Next {
+        trace.replied(reply);
+        self.answer(reply.fault, reply.location.as_deref(), installed, scratch, trace).await
+    }
+
+    /// Sends an answer of our own, after taking the request's body out of the way.
+    pub(super) async fn answer(
+        &mut self,
+        fault: Fault,
+        location: Option<&[u8]>,
+        installed: &Installed,
+        scratch: &mut Scratch,
+        trace: &mut Trace<'_>,
+    ) -> Next {
+        trace.fault = Some(fault);
+        let settings = &installed.epoch.settings;
+        let head = &scratch.request;
+        let body_read = head.keep_alive && self.skip_body(head);
+        let keep = body_read && head.keep_alive && settings.drain.is_none();
+        let (method, version) = if matches!(fault, Fault::Malformed(_)) {
+            (Method::Get, Version::Http11)
+        } else {
+            (head.method, head.version)
+        };
+        let mut out = std::mem::take(&mut scratch.out);
+        out.clear();
+        let debug = settings.debug_header;
+        exchange::write_reply(fault, location, (method, version), keep, debug, &mut out);
+        trace.answered(fault.status().unwrap_or(0), out.len());
+        match self.send_timed(out, installed).await {
+            Ok(out) => scratch.out = out,
+            Err(_) => return Next::Drop,
+        }
+        if keep { Next::Keep } else { Next::Close }
+    }
+
+    /// Takes a request body that already arrived whole out of the input. False: there is more to
+    /// come, so the connection cannot be kept.
+    fn skip_body(&mut self, head: &RequestHead) -> bool {
+        let mut body = BodyReader::new(head.framing);
+        while !body.is_done() {
+            match body.read(self.reader.input.bytes()) {
+                Ok(read) if read.consumed > 0 => self.reader.input.consume(read.consumed),
+                Ok(_) | Err(_) => return body.is_done(),
+            }
+        }
+        true
+    }
+
+    /// Sends under the response-stall limit.
+    pub(super) async fn send_timed(
+        &mut self,
+        out: Vec<u8>,
+        installed: &Installed,
+    ) -> io::Result<Vec<u8>> {
+        self.writer.pace(R::now(), installed);
+        let out = self.writer.send(out).await?;
+        self.writer.stall.clear();
+        Ok(out)
+    }
+
+    /// Sends FIN and takes what the client still sends for a moment, so that no RST destroys the
+    /// answer on its way.
+    pub(super) async fn linger(&mut self) {
+        self.reader.deadline.set(R::now() + LINGER);
+        self.writer.finish().await;
+        let mut taken = 0;
+        while taken < LINGER_BYTES_MAX {
+            match self.reader.fill(Size::Small).await {
+                Ok(true) => {
+                    let length = self.reader.input.bytes().len();
+                    taken += length;
+                    self.reader.input.consume(length);
+                }
+                Ok(false) | Err(_) => return,
+            }
+        }
+    }
+}
+
+impl<R: Runtime> super::Writer<R> {
+    /// From now on the client must take a response at the least rate.
+    pub(super) fn pace(&self, now: std::time::Instant, installed: &Installed) {
+        let window = installed.epoch.settings.timeouts.response_stall;
+        let bytes_min = limits::BODY_BYTES_PER_SECOND_MIN * window.as_secs();
+        self.stall.set_pace(now, window, bytes_min);
+    }
+}
+
+fn refusal<'e>(fault: Fault) -> Reply<'e> {
+    Reply { fault, location: None, listener: None, rule: None }
+}
+
+const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 256 * 1024;

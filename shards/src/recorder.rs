@@ -1,0 +1,223 @@
+//! What a shard counts, without atomics: taken by the shard's tick as the increments of a report.
+//!
+//! Compiled out by `--no-default-features` (feature `metrics`), to measure what it costs.
+
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use proxy::fault::Fault;
+use proxy::http::RequestHead;
+
+use crate::access_log::{self, Clock};
+use crate::install::Installed;
+use crate::report::{Activity, ListenerRequests, Stage};
+use crate::trace::Trace;
+
+/// Counters and histograms since the last report.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    shard: usize,
+    clock: Clock,
+    stages: RefCell<Box<Stages>>,
+    /// By listener slot + 1; 0 counts requests that belong to no listener.
+    requests: RefCell<Vec<[u64; 6]>>,
+    faults: RefCell<[u64; Fault::ALL.len()]>,
+    accepted: Cell<u64>,
+    refused: Cell<u64>,
+    upstream_opened: Cell<u64>,
+    upstream_reused: Cell<u64>,
+    retries: Cell<u64>,
+    handshakes: Cell<(u64, u64)>,
+    access_log: RefCell<Vec<u8>>,
+    access_log_dropped: Cell<u64>,
+    dirty: Cell<bool>,
+}
+
+type Stages = [Histogram<u32>; Stage::ALL.len()];
+
+impl Recorder {
+    pub(crate) fn new(shard: usize, clock: Clock) -> Self {
+        Self {
+            shard,
+            clock,
+            stages: RefCell::new(empty_stages()),
+            requests: RefCell::default(),
+            faults: RefCell::new([0; Fault::ALL.len()]),
+            accepted: Cell::new(0),
+            refused: Cell::new(0),
+            upstream_opened: Cell::new(0),
+            upstream_reused: Cell::new(0),
+            retries: Cell::new(0),
+            handshakes: Cell::new((0, 0)),
+            access_log: RefCell::default(),
+            access_log_dropped: Cell::new(0),
+            dirty: Cell::new(false),
+        }
+    }
+
+    /// One exchange is over.
+    pub(crate) fn exchange(
+        &self,
+        trace: &Trace<'_>,
+        now: Instant,
+        head: &RequestHead,
+        client: &str,
+        installed: &Installed,
+    ) {
+        if !METRICS {
+            return;
+        }
+        self.dirty.set(true);
+        self.record_stages(trace, now);
+        self.record_request(trace);
+        if let Some(fault) = trace.fault {
+            self.fault(fault);
+        }
+        if installed.epoch.settings.access_log {
+            let mut log = self.access_log.borrow_mut();
+            if log.len() < ACCESS_LOG_BYTES_MAX {
+                let line =
+                    access_log::Line { shard: self.shard, epoch: installed.epoch.id, client, head };
+                line.write(trace, self.clock, now, &mut log);
+            } else {
+                bump(&self.access_log_dropped);
+            }
+        }
+    }
+
+    fn record_stages(&self, trace: &Trace<'_>, now: Instant) {
+        let mut stages = self.stages.borrow_mut();
+        let mut put = |stage: Stage, from: Option<Instant>, to: Option<Instant>| {
+            if let (Some(from), Some(to)) = (from, to) {
+                stages[stage as usize].saturating_record(micros(to - from));
+            }
+        };
+        put(Stage::Route, Some(trace.received), trace.routed);
+        put(Stage::Connect, trace.routed, trace.connected);
+        put(Stage::FirstByte, trace.connected, trace.first_byte);
+        put(Stage::Relay, trace.first_byte, Some(now));
+        put(Stage::Total, Some(trace.received), Some(now));
+    }
+
+    fn record_request(&self, trace: &Trace<'_>) {
+        let slot = trace.listener.map_or(0, |listener| listener.slot as usize + 1);
+        let class = match trace.status / 100 {
+            class @ 1..=5 => usize::from(class) - 1,
+            _ => 5,
+        };
+        let mut requests = self.requests.borrow_mut();
+        if requests.len() <= slot {
+            requests.resize(slot + 1, [0; 6]);
+        }
+        requests[slot][class] += 1;
+    }
+
+    /// An end of our own making.
+    pub(crate) fn fault(&self, fault: Fault) {
+        let kind = std::mem::discriminant(&fault);
+        let index = Fault::ALL.iter().position(|known| std::mem::discriminant(known) == kind);
+        if let Some(index) = index {
+            self.faults.borrow_mut()[index] += 1;
+        }
+        self.dirty.set(true);
+    }
+
+    pub(crate) fn accepted(&self) {
+        self.count(&self.accepted);
+    }
+
+    pub(crate) fn refused(&self) {
+        self.count(&self.refused);
+    }
+
+    pub(crate) fn upstream_opened(&self) {
+        self.count(&self.upstream_opened);
+    }
+
+    pub(crate) fn upstream_reused(&self) {
+        self.count(&self.upstream_reused);
+    }
+
+    pub(crate) fn retry(&self) {
+        self.count(&self.retries);
+    }
+
+    pub(crate) fn handshake(&self, done: bool) {
+        let (good, bad) = self.handshakes.get();
+        self.handshakes.set(if done { (good + 1, bad) } else { (good, bad + 1) });
+        self.dirty.set(true);
+    }
+
+    /// Whether anything happened since the last report.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty.get()
+    }
+
+    /// Takes everything, leaving zeros. Listener names come from `installed`.
+    pub(crate) fn take(&self, installed: &Installed) -> Activity {
+        self.dirty.set(false);
+        let active = !self.stages.borrow()[Stage::Total as usize].is_empty();
+        Activity {
+            stages: active.then(|| self.stages.replace(empty_stages())),
+            requests: self.take_requests(installed),
+            faults: self.take_faults(),
+            accepted: self.accepted.take(),
+            refused: self.refused.take(),
+            upstream_opened: self.upstream_opened.take(),
+            upstream_reused: self.upstream_reused.take(),
+            retries: self.retries.take(),
+            tls_handshakes: self.handshakes.take(),
+            access_log: self.access_log.take(),
+            access_log_dropped: self.access_log_dropped.take(),
+        }
+    }
+
+    fn take_requests(&self, installed: &Installed) -> Vec<ListenerRequests> {
+        let mut counts = self.requests.borrow_mut();
+        let mut out = Vec::new();
+        let mut take = |slot: usize, name: &str| {
+            if let Some(by_class) = counts.get_mut(slot).filter(|by_class| **by_class != [0; 6]) {
+                let by_class = std::mem::take(by_class);
+                out.push(ListenerRequests { listener: name.into(), by_class });
+            }
+        };
+        take(0, "-");
+        for listener in installed.epoch.ports.iter().flat_map(|port| &port.listeners) {
+            take(listener.slot as usize + 1, &listener.name);
+        }
+        out
+    }
+
+    fn take_faults(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.faults.replace([0; Fault::ALL.len()]);
+        let named = Fault::ALL.iter().zip(counts).filter(|(_, count)| *count > 0);
+        named.map(|(fault, count)| (fault.code(), count)).collect()
+    }
+
+    fn count(&self, counter: &Cell<u64>) {
+        if METRICS {
+            bump(counter);
+            self.dirty.set(true);
+        }
+    }
+}
+
+fn bump(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).max(1)
+}
+
+fn empty_stages() -> Box<Stages> {
+    let histogram = Histogram::new_with_bounds(1, STAGE_MICROS_MAX, 3)
+        .expect("the bounds are constants in range");
+    Box::new(std::array::from_fn(|_| histogram.clone()))
+}
+
+const METRICS: bool = cfg!(feature = "metrics");
+/// Longer stages count as this long (60 s).
+const STAGE_MICROS_MAX: u64 = 60_000_000;
+const ACCESS_LOG_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -1,0 +1,79 @@
+//! What happened to one exchange and when: filled by the drivers, counted once at the end.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use proxy::epoch::{Backend, Listener};
+use proxy::exchange::{Forward, Reply};
+use proxy::fault::Fault;
+use proxy::table::Rule;
+
+/// One exchange in the making.
+#[derive(Debug)]
+pub(crate) struct Trace<'e> {
+    pub(crate) received: Instant,
+    pub(crate) routed: Option<Instant>,
+    pub(crate) connected: Option<Instant>,
+    pub(crate) first_byte: Option<Instant>,
+    pub(crate) listener: Option<&'e Listener>,
+    pub(crate) rule: Option<&'e Rule>,
+    pub(crate) backend: Option<&'e Backend>,
+    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) fault: Option<Fault>,
+    /// Final status sent to the client; 0 if none was.
+    pub(crate) status: u16,
+    /// Request body bytes.
+    pub(crate) bytes_in: u64,
+    /// Response bytes, head included.
+    pub(crate) bytes_out: u64,
+}
+
+impl<'e> Trace<'e> {
+    pub(crate) fn start(received: Instant) -> Self {
+        Self {
+            received,
+            routed: None,
+            connected: None,
+            first_byte: None,
+            listener: None,
+            rule: None,
+            backend: None,
+            endpoint: None,
+            fault: None,
+            status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    pub(crate) fn routed(&mut self, now: Instant) {
+        self.routed = Some(now);
+    }
+
+    pub(crate) fn replied(&mut self, reply: &Reply<'e>) {
+        self.listener = reply.listener;
+        self.rule = reply.rule;
+    }
+
+    pub(crate) fn forwarded(&mut self, forward: &Forward<'e>) {
+        self.listener = Some(forward.listener);
+        self.rule = Some(forward.rule);
+        self.backend = Some(forward.backend);
+        self.endpoint = Some(forward.address);
+    }
+
+    pub(crate) fn connected(&mut self, now: Instant) {
+        self.connected = Some(now);
+    }
+
+    pub(crate) fn first_byte(&mut self, now: Instant, status: u16) {
+        self.first_byte = Some(now);
+        self.status = status;
+    }
+
+    /// The gateway's own answer goes out.
+    pub(crate) fn answered(&mut self, status: u16, bytes: usize) {
+        self.status = status;
+        self.bytes_out = bytes as u64;
+    }
+}

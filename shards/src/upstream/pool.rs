@@ -1,0 +1,90 @@
+//! Idle upstream connections of this shard, by endpoint address; the last used is taken first.
+//!
+//! Nobody reads from an idle connection; one that rested longer than a moment is looked at before it
+//! is used again. Bounded per endpoint and by age.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
+use runtime::Runtime;
+
+use super::Upstream;
+
+/// The idle connections.
+pub(crate) struct Pool<R: Runtime> {
+    idle: RefCell<HashMap<SocketAddr, Vec<Idle<R>>, RandomState>>,
+    count: Cell<u64>,
+}
+
+struct Idle<R: Runtime> {
+    upstream: Upstream<R>,
+    since: Instant,
+}
+
+impl<R: Runtime> Pool<R> {
+    pub(crate) fn new() -> Self {
+        Self { idle: RefCell::new(HashMap::default()), count: Cell::new(0) }
+    }
+
+    /// Idle connections now.
+    pub(crate) fn len(&self) -> u64 {
+        self.count.get()
+    }
+
+    pub(crate) fn checkout(&self, address: SocketAddr, now: Instant) -> Option<Upstream<R>> {
+        let mut idle = self.idle.borrow_mut();
+        let list = idle.get_mut(&address)?;
+        while let Some(Idle { upstream, since }) = list.pop() {
+            self.count.set(self.count.get() - 1);
+            let rested = now.saturating_duration_since(since) > UNWATCHED_MAX;
+            if !rested || !upstream.is_stale() {
+                return Some(upstream);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn checkin(&self, address: SocketAddr, upstream: Upstream<R>, now: Instant) {
+        let mut idle = self.idle.borrow_mut();
+        let list = idle.entry(address).or_default();
+        if list.len() < IDLE_PER_ENDPOINT_MAX {
+            list.push(Idle { upstream, since: now });
+            self.count.set(self.count.get() + 1);
+        }
+    }
+
+    /// Closes the idle connections to an endpoint that has just dropped one of them.
+    pub(crate) fn forget(&self, address: SocketAddr) {
+        let dropped = self.idle.borrow_mut().remove(&address);
+        self.count.set(self.count.get() - dropped.map_or(0, |list| list.len() as u64));
+    }
+
+    /// Closes what rested too long, was closed by the backend, or is not wanted any more.
+    pub(crate) fn sweep(
+        &self,
+        now: Instant,
+        idle_max: Duration,
+        wanted: impl Fn(SocketAddr) -> bool,
+    ) {
+        let mut count = 0;
+        self.idle.borrow_mut().retain(|address, list| {
+            if !wanted(*address) {
+                return false;
+            }
+            list.retain(|idle| {
+                now.saturating_duration_since(idle.since) < idle_max && !idle.upstream.is_stale()
+            });
+            count += list.len() as u64;
+            !list.is_empty()
+        });
+        self.count.set(count);
+    }
+}
+
+/// Idle connections kept per endpoint.
+const IDLE_PER_ENDPOINT_MAX: usize = 1024;
+/// A connection that rested longer is checked for a close or stray bytes before it is used.
+const UNWATCHED_MAX: Duration = Duration::from_millis(5);
