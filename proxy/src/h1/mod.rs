@@ -7,5 +7,7 @@
 pub mod body;
 pub mod encode;
 pub mod error;
+mod lines;
 pub mod request;
 pub mod response;
+pub mod scan;

@@ -7,7 +7,11 @@
 //! matching nor forwarding sees them.
 
 pub mod authority;
+pub mod field;
 pub mod path;
+
+use crate::h1::scan::Scan;
+pub use field::{Field, Known};
 
 /// A byte range of a head's arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,45 +64,6 @@ pub enum Framing {
     UntilClose,
 }
 
-/// Fields that the gateway itself looks at; everything else is `Other`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "named after the field")]
-pub enum Known {
-    #[default]
-    Other,
-    Connection,
-    ContentLength,
-    Date,
-    Expect,
-    Forwarded,
-    Host,
-    Http2Settings,
-    KeepAlive,
-    ProxyConnection,
-    Te,
-    Trailer,
-    TransferEncoding,
-    Upgrade,
-    XForwardedFor,
-    XForwardedHost,
-    XForwardedProto,
-    XForwardedPort,
-    XRealIp,
-}
-
-/// One field line.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Field {
-    /// Name, lower case.
-    pub name: Span,
-    /// Value without surrounding white space.
-    pub value: Span,
-    /// Which field it is.
-    pub known: Known,
-    /// Hop-by-hop (by name, or named in `Connection`): neither matched nor forwarded.
-    pub hop: bool,
-}
-
 /// A request head. Reused: the engine clears it before filling it.
 #[derive(Debug, Default)]
 pub struct RequestHead {
@@ -117,6 +82,9 @@ pub struct RequestHead {
     pub host: Span,
     /// Port of the authority, if written.
     pub port: Option<u16>,
+    /// `host[:port]`: what is forwarded as Host. An absolute target's authority overrides Host, and
+    /// the Host line's value is this span too.
+    pub authority: Span,
     /// Canonical path, starting with `/` (or `*` for `OPTIONS *`).
     pub path: Span,
     /// Query without `?`.
@@ -131,6 +99,8 @@ pub struct RequestHead {
     pub websocket: bool,
     /// `TE: trailers` was sent: trailers may be forwarded.
     pub te_trailers: bool,
+    /// The HTTP/1 engine's progress on an incomplete head; nothing else reads or writes it.
+    pub scan: Scan,
 }
 
 /// A response head. Reused like [`RequestHead`].
@@ -152,6 +122,8 @@ pub struct ResponseHead {
     pub keep_alive: bool,
     /// 101 with `Upgrade: websocket` and `Connection: upgrade`.
     pub websocket: bool,
+    /// The HTTP/1 engine's progress on an incomplete head; nothing else reads or writes it.
+    pub scan: Scan,
 }
 
 impl Span {
@@ -160,6 +132,26 @@ impl Span {
     #[inline]
     pub fn of(self, arena: &[u8]) -> &[u8] {
         &arena[self.start as usize..self.end as usize]
+    }
+}
+
+impl Method {
+    /// The method of a token; methods are case-sensitive.
+    #[must_use]
+    #[inline]
+    pub fn of(token: &[u8]) -> Self {
+        match token {
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"OPTIONS" => Self::Options,
+            b"PATCH" => Self::Patch,
+            b"TRACE" => Self::Trace,
+            b"CONNECT" => Self::Connect,
+            _ => Self::Other,
+        }
     }
 }
 
@@ -174,6 +166,12 @@ impl RequestHead {
     #[must_use]
     pub fn host(&self) -> &str {
         self.text(self.host)
+    }
+
+    /// `host[:port]`, lower case: the value of the Host line to forward; empty like the host.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.text(self.authority)
     }
 
     /// Canonical path.
@@ -199,6 +197,26 @@ impl RequestHead {
 }
 
 impl ResponseHead {
+    /// Reason phrase as received.
+    #[must_use]
+    pub fn reason(&self) -> &[u8] {
+        self.reason.of(&self.arena)
+    }
+
+    /// An interim response: another head follows. A 101 is final.
+    #[must_use]
+    pub fn is_interim(&self) -> bool {
+        (100..200).contains(&self.status) && self.status != 101
+    }
+
+    /// The value of an end-to-end Content-Length: with [`Framing::None`] (HEAD, 304) it describes
+    /// the body that was not sent, otherwise it equals the framing.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        let line = self.fields.iter().find(|f| f.known == Known::ContentLength && !f.hop)?;
+        field::parse_length(line.value.of(&self.arena))
+    }
+
     /// End-to-end fields as name and value, in order.
     pub fn end_to_end(&self) -> impl Iterator<Item = (&[u8], &[u8], Known)> {
         end_to_end(&self.arena, &self.fields)
