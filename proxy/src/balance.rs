@@ -77,6 +77,13 @@ impl Local {
         todo!()
     }
 
+    /// The endpoint with this address, if it is known.
+    #[must_use]
+    pub fn endpoint(&self, address: SocketAddr) -> Option<EndpointId> {
+        let _ = address;
+        todo!()
+    }
+
     /// An exchange with `endpoint` starts.
     pub fn begin(&mut self, endpoint: EndpointId) {
         let _ = endpoint;

@@ -9,6 +9,9 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 
 const GONE: RawFd = -1;
+/// Enough of `struct tcp_info` to hold `tcpi_bytes_acked`, which is at byte 120 on Linux.
+const TCP_INFO_WORDS: usize = 16;
+const TCP_INFO_BYTES_ACKED_WORD: usize = 15;
 
 /// A weak handle on a connection.
 #[derive(Clone, Debug)]
@@ -26,6 +29,43 @@ impl Abort {
             unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
         }
     }
+
+    /// Makes the coming close a reset (RST), so that the peer cannot take what it got for a whole.
+    pub fn reset(&self) {
+        let fd = self.fd.get();
+        if fd != GONE {
+            let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+            set_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger);
+        }
+    }
+
+    /// Bytes that the peer has acknowledged so far (TCP only); `None` when the connection is gone.
+    #[must_use]
+    pub fn bytes_acked(&self) -> Option<u64> {
+        let fd = self.fd.get();
+        if fd == GONE {
+            return None;
+        }
+        let mut info = [0u64; TCP_INFO_WORDS];
+        let mut length = libc::socklen_t::try_from(size_of_val(&info)).ok()?;
+        // SAFETY: the kernel writes at most `length` bytes into `info`, which has that many.
+        let result = unsafe {
+            libc::getsockopt(
+                fd,
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                info.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        (result == 0).then_some(info[TCP_INFO_BYTES_ACKED_WORD])
+    }
+}
+
+fn set_option<T>(fd: RawFd, level: libc::c_int, name: libc::c_int, value: &T) {
+    let length = libc::socklen_t::try_from(size_of::<T>()).expect("socket options are small");
+    // SAFETY: `value` is `length` bytes long and only read. A failure leaves the default in place.
+    unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(value).cast(), length) };
 }
 
 /// Owned by a connection, dropped before its descriptor is closed.

@@ -88,6 +88,8 @@ pub trait Runtime: Sized + 'static {
 pub trait Listener<R: Runtime> {
     /// The next connection with its peer's address, with TCP_NODELAY.
     fn accept(&mut self) -> impl Future<Output = io::Result<(R::Sink, R::Stream, SocketAddr)>>;
+    /// Stops the listening from elsewhere on this thread: a waiting `accept` then fails.
+    fn abort_handle(&self) -> Abort;
     /// The bound address.
     ///
     /// # Errors

@@ -133,8 +133,7 @@ impl Deadline {
 impl Drop for Deadline {
     fn drop(&mut self) {
         let mut slab = self.deadlines.slab.borrow_mut();
-        slab.slots[self.index as usize] =
-            Slot { at: None, pace: None, fired: false, abort: None };
+        slab.slots[self.index as usize] = Slot { at: None, pace: None, fired: false, abort: None };
         slab.free.push(self.index);
     }
 }

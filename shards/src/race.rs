@@ -45,10 +45,7 @@ pub(crate) async fn beside<A, B>(
 }
 
 /// Runs both to their end.
-pub(crate) async fn both<A, B>(
-    a: impl Future<Output = A>,
-    b: impl Future<Output = B>,
-) -> (A, B) {
+pub(crate) async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
     let (mut a, mut b) = (pin!(a), pin!(b));
     let (mut left, mut right) = (None, None);
     poll_fn(|cx| {

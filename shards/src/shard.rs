@@ -162,7 +162,9 @@ impl<R: Runtime> Shard<R> {
         let idle_max = installed.epoch.settings.timeouts.upstream_idle;
         {
             let local = self.local.borrow();
-            self.pool.sweep(now, idle_max, |address| local.is_wanted(address));
+            self.pool.sweep(now, idle_max, |address| {
+                local.endpoint(address).is_some_and(|endpoint| local.is_wanted(endpoint))
+            });
         }
         let failed = self.sockets.borrow().values().any(|s| matches!(s, Socket::Failed(_)));
         if failed {

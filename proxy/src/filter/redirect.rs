@@ -18,10 +18,11 @@ pub fn location(
 ) {
     let scheme = redirect.scheme.as_deref().unwrap_or(if tls { "https" } else { "http" });
     let default = if scheme == "https" { 443 } else { 80 };
-    let port = redirect.port.unwrap_or(if redirect.scheme.is_some() { default } else { port });
+    let implied = if redirect.scheme.is_some() { default } else { port };
+    let port = redirect.port.unwrap_or(implied);
     out.extend_from_slice(scheme.as_bytes());
     out.extend_from_slice(b"://");
-    out.extend_from_slice(redirect.hostname.as_deref().unwrap_or(head.host()).as_bytes());
+    out.extend_from_slice(redirect.hostname.as_deref().unwrap_or_else(|| head.host()).as_bytes());
     if port != default {
         out.push(b':');
         out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());

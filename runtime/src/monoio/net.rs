@@ -26,6 +26,7 @@ use crate::{Abort, Runtime, Size, socket};
 /// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
+    guard: Guard,
     inner: TcpListener,
 }
 
@@ -53,7 +54,8 @@ struct Connection {
 }
 
 pub(crate) fn listen(address: SocketAddr) -> io::Result<Listener> {
-    Ok(Listener { inner: TcpListener::from_std(socket::listen(address)?)? })
+    let inner = TcpListener::from_std(socket::listen(address)?)?;
+    Ok(Listener { guard: Guard::new(inner.as_raw_fd()), inner })
 }
 
 pub(crate) async fn connect(address: SocketAddr) -> io::Result<(Sink, Stream)> {
@@ -83,6 +85,10 @@ impl<R: Runtime<Stream = Stream, Sink = Sink>> crate::Listener<R> for Listener {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn abort_handle(&self) -> Abort {
+        self.guard.handle()
     }
 
     fn local_address(&self) -> io::Result<SocketAddr> {

@@ -169,8 +169,15 @@ impl<R: Runtime> Downstream<R> {
         let (ended, upload) = {
             let upload = pin!(relay::upload::<R>(&mut self.reader, sink, piece, task));
             let writer = &mut self.writer;
-            let download =
-                download_half(writer, forward, &mut incoming, keep_alive, installed, scratch, trace);
+            let download = download_half(
+                writer,
+                forward,
+                &mut incoming,
+                keep_alive,
+                installed,
+                scratch,
+                trace,
+            );
             beside(download, upload).await
         };
         trace.bytes_in = moved;
@@ -263,14 +270,16 @@ async fn download_half<'e, R: Runtime>(
             Err(_) => failed(Fault::ClientGone, true, false),
         };
     }
-    let delivery = Delivery::of(request, response, keep_alive && installed.epoch.settings.drain.is_none());
+    let delivery =
+        Delivery::of(request, response, keep_alive && installed.epoch.settings.drain.is_none());
     let mut head = std::mem::take(out);
     head.clear();
     forward.write_response(request, response, delivery, &mut head);
     writer.pace(trace.first_byte.unwrap_or(trace.received), installed);
     let mut body = BodyReader::new(response.framing);
     let mut encoder = BodyWriter::new(delivery.framing);
-    match relay::download(writer, upstream, &mut body, &mut encoder, head, &mut trace.bytes_out).await
+    match relay::download(writer, upstream, &mut body, &mut encoder, head, &mut trace.bytes_out)
+        .await
     {
         Ok(sent) => *out = sent,
         Err(fault) => return failed(fault, true, false),
@@ -299,7 +308,7 @@ async fn read_final_head<R: Runtime>(
             Ok(Some(consumed)) => upstream.input.consume(consumed),
             Ok(None) => {
                 let unanswered = upstream.input.is_empty() && interim == 0;
-                if !upstream.fill(Size::Large).await.unwrap_or(false) {
+                if !upstream.fill(Size::Small).await.unwrap_or(false) {
                     let fault = Fault::UpstreamReset;
                     return Err(Failure { fault, begun: false, unanswered });
                 }

@@ -3,11 +3,13 @@
 use std::io;
 use std::rc::Rc;
 
+use proxy::epoch::Port;
 use proxy::exchange::{self, Client, Reply, Step};
 use proxy::fault::Fault;
 use proxy::h1;
 use proxy::h1::body::BodyReader;
 use proxy::http::{Method, RequestHead, Version};
+use proxy::ir::Protocol;
 use proxy::limits;
 use runtime::{Runtime, Size};
 
@@ -61,7 +63,12 @@ impl<R: Runtime> Downstream<R> {
         let installed = shard.installed(); // Pinned: this exchange sees one epoch.
         let mut trace = Trace::start(R::now());
         let next = match head {
-            Err(NoHead::Gone) => return Next::Drop,
+            Err(NoHead::Gone) => {
+                if self.reader.deadline.fired() {
+                    shard.recorder.fault(Fault::HeaderTimeout);
+                }
+                return Next::Drop;
+            }
             Err(NoHead::Refused(fault)) => {
                 scratch.request.keep_alive = false;
                 self.reply(&refusal(fault), &installed, scratch, &mut trace).await
@@ -85,7 +92,9 @@ impl<R: Runtime> Downstream<R> {
         head: &RequestHead,
         trace: &mut Trace<'e>,
     ) -> Step<'e> {
-        let Some(port) = installed.port(self.port) else {
+        // The port may have gone, or turned from plain to TLS, since the connection was accepted.
+        let same = |port: &&Port| (port.protocol == Protocol::Https) == self.is_tls();
+        let Some(port) = installed.port(self.port).filter(same) else {
             return Step::Reply(refusal(Fault::HostUnclaimed));
         };
         let mut local = shard.local.borrow_mut();
@@ -109,11 +118,7 @@ impl<R: Runtime> Downstream<R> {
         matches!(self.reader.fill(Size::Small).await, Ok(true))
     }
 
-    async fn read_head(
-        &mut self,
-        shard: &Shard<R>,
-        head: &mut RequestHead,
-    ) -> Result<(), NoHead> {
+    async fn read_head(&mut self, shard: &Shard<R>, head: &mut RequestHead) -> Result<(), NoHead> {
         let mut timed = false;
         loop {
             match h1::request::read(self.reader.input.bytes(), head) {

@@ -87,6 +87,13 @@ pub(crate) async fn serve<R: Runtime>(
     shard.connection_closed();
 }
 
+impl<R: Runtime> Downstream<R> {
+    /// Whether TLS ended here.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.reader.tls.is_some()
+    }
+}
+
 impl<R: Runtime> Reader<R> {
     /// Receives more input. False: the client has sent its FIN (or `close_notify`).
     pub(crate) async fn fill(&mut self, size: Size) -> io::Result<bool> {
