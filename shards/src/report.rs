@@ -5,6 +5,7 @@
 //! Everything is recorded without atomics by its shard.
 
 use std::net::SocketAddr;
+#[expect(clippy::disallowed_types, reason = "listener names leave the shard with the report")]
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +83,7 @@ pub struct Activity {
 #[derive(Clone, Debug)]
 pub struct ListenerRequests {
     /// `namespace/gateway/listener`; `-` when none was found.
+    #[expect(clippy::disallowed_types, reason = "listener names leave the shard with the report")]
     pub listener: Arc<str>,
     /// By status class: 1xx to 5xx, then exchanges without any status (the client left).
     pub by_class: [u64; 6],
