@@ -11,3 +11,4 @@ mod lines;
 pub mod request;
 pub mod response;
 pub mod scan;
+mod trailer;
