@@ -4,15 +4,46 @@
 //! caches that the shard owns ([`crate::balance::Local`]). Invariant: the answer equals a naive scan
 //! over all matches in the API's precedence order (tested).
 
+mod build;
+mod conditions;
+mod host;
+pub(crate) mod hosts;
+mod index;
+pub mod regex;
+pub(crate) mod route;
+
 use std::sync::Arc;
 
-use crate::balance::RegexCaches;
+use self::host::Host;
+use self::hosts::Hosts;
+use self::regex::RegexCaches;
+use self::route::CompiledRoute;
 use crate::http::RequestHead;
-use crate::ir::Filter;
+use crate::ir::{Filter, Hostname, Route};
+
+pub(crate) use self::build::Fresh;
 
 /// A compiled set of routes.
 #[derive(Debug, Default)]
-pub struct Table {}
+pub struct Table {
+    /// Shared by all epochs in which the listener's routes are equal.
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    hosts: Hosts<Arc<Host>>,
+    /// What this was compiled from, in order of precedence: the next epoch compares with it.
+    attached: Box<[Attached]>,
+    /// Hostnames of all attached routes, end to end.
+    hostnames: Box<[Hostname]>,
+}
+
+#[derive(Debug)]
+struct Attached {
+    route: Arc<CompiledRoute>,
+    hostnames_end: usize,
+}
 
 /// What a lookup found.
 #[derive(Clone, Copy, Debug)]
@@ -54,10 +85,35 @@ pub struct WeightedBackend {
 impl Table {
     /// The winning rule for `head`, if any: hostname (exact, then longest wildcard), path (exact,
     /// longest prefix, regular expression), method, number of headers, number of query parameters,
-    /// oldest route, namespace/name, rule order.
+    /// oldest route, namespace/name, rule order. Where no rule of a hostname matches, less specific
+    /// hostnames are asked.
     #[must_use]
     pub fn find(&self, head: &RequestHead, caches: &mut RegexCaches) -> Option<Hit<'_>> {
-        let _ = (head, caches);
-        todo!()
+        let host = head.host.of(&head.arena);
+        self.inner.hosts.find(host, |part| part.find(head, caches))
+    }
+
+    /// Whether both are the same compilation.
+    pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Whether both answer for `hostname` by the same compiled part (`None`: every host), which is
+    /// how a test sees that an edit elsewhere did not touch it.
+    #[must_use]
+    pub fn shares_host_with(&self, other: &Self, hostname: Option<&Hostname>) -> bool {
+        let parts = (self.inner.hosts.get(hostname), other.inner.hosts.get(hostname));
+        matches!(parts, (Some(a), Some(b)) if Arc::ptr_eq(a, b))
+    }
+}
+
+impl Inner {
+    fn source(&self, at: usize) -> Option<&Route> {
+        self.attached.get(at).map(|attached| attached.route.source())
+    }
+
+    fn hostnames(&self, at: usize) -> &[Hostname] {
+        let start = at.checked_sub(1).map_or(0, |before| self.attached[before].hostnames_end);
+        &self.hostnames[start..self.attached[at].hostnames_end]
     }
 }

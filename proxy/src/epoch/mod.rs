@@ -5,12 +5,16 @@
 //! [`crate::balance::Local`], which each shard owns and which is indexed by the slots given here.
 //! Invariant: a slot keeps its meaning from one epoch to the next for as long as what it names stays.
 
+mod compile;
+pub(crate) mod slots;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ir::{self, Hostname, Ir, Protocol};
+use crate::ir::{self, Hostname, Protocol};
 use crate::table::Table;
+use crate::table::hosts::Hosts;
 
 /// An immutable configuration.
 #[derive(Debug)]
@@ -23,10 +27,12 @@ pub struct Epoch {
     pub backends: Vec<Option<Arc<Backend>>>,
     /// Behaviour of the whole data plane.
     pub settings: Settings,
+    /// What the next epoch continues.
+    ledger: compile::Ledger,
 }
 
 /// Data-plane behaviour that travels with the epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Shards say `Connection: close`, finish what is there and end; at the latest after this time.
     pub drain: Option<Duration>,
@@ -64,6 +70,8 @@ pub struct Port {
     pub protocol: Protocol,
     /// Listeners, most specific hostname first.
     pub listeners: Vec<Listener>,
+    /// Positions in `listeners` by hostname.
+    claims: Hosts<u32>,
 }
 
 /// One Gateway listener, compiled.
@@ -79,6 +87,8 @@ pub struct Listener {
     pub tls: Option<Arc<ir::Tls>>,
     /// Its routes, compiled.
     pub table: Table,
+    /// Keeps the slot.
+    lease: Arc<slots::Lease>,
 }
 
 /// One backend, compiled.
@@ -104,30 +114,56 @@ pub enum Claim<'e> {
 }
 
 impl Epoch {
-    /// The configuration before any: listens nowhere.
+    /// One more than the largest [`crate::table::Rule::cursor`].
     #[must_use]
-    pub fn empty() -> Self {
-        todo!()
+    pub fn cursors(&self) -> usize {
+        self.ledger.cursors()
     }
 
-    /// Compiles `ir` as epoch `id`. What is equal to its counterpart in `previous` is shared with it
-    /// by `Arc` (hosts, backends), so the cost of an edit follows the edit. Total: an expression that
-    /// does not compile (which `translate` reports) never matches.
+    /// One more than the largest [`Listener::slot`].
     #[must_use]
-    pub fn compile(id: u64, ir: &Ir, settings: Settings, previous: Option<&Self>) -> Self {
-        let _ = (id, ir, settings, previous);
-        todo!()
+    pub fn listener_slots(&self) -> usize {
+        self.ledger.listeners()
     }
 }
 
 impl Port {
     /// The listener for `host`, given the SNI name that the TLS session chose its listener by
-    /// (`None` on plain ports and for clients without SNI). Most specific hostname wins; on HTTPS a
-    /// host that another listener claims more specifically than the session's is misdirected.
+    /// (`None` on plain ports and for clients without SNI); both lower case without trailing dot.
+    /// Most specific hostname wins; on HTTPS a host that another listener claims more specifically
+    /// than the session's is misdirected. A session without SNI is the hostname-less listener's; on
+    /// a port that has none, the host decides alone.
     #[must_use]
     pub fn claim(&self, host: &str, sni: Option<&str>) -> Claim<'_> {
-        let _ = (host, sni);
-        todo!()
+        let Some(claimed) = self.covering(host) else { return Claim::Unclaimed };
+        let session = match (self.protocol, sni) {
+            (Protocol::Http, _) => Some(claimed),
+            (Protocol::Https, Some(name)) => self.covering(name),
+            (Protocol::Https, None) => Some(self.claims.get(None).copied().unwrap_or(claimed)),
+        };
+        if session == Some(claimed) {
+            Claim::Listener(&self.listeners[claimed as usize])
+        } else {
+            Claim::Misdirected
+        }
+    }
+
+    /// The listener whose certificates a session with this SNI gets, by the same rule as
+    /// [`Port::claim`]; `None` when no listener covers it.
+    #[must_use]
+    pub fn listener_of_sni(&self, sni: Option<&str>) -> Option<&Listener> {
+        let at = match sni {
+            Some(name) => self.covering(name),
+            None => self.claims.get(None).copied(),
+        };
+        at.map(|at| &self.listeners[at as usize])
+    }
+
+    /// The position of the listener that covers `name` most specifically. One look tells the whole
+    /// claim: the session's listener may answer exactly if nothing is more specific than it.
+    #[inline]
+    fn covering(&self, name: &str) -> Option<u32> {
+        self.claims.find(name.as_bytes(), |&at| Some(at))
     }
 }
 
@@ -142,18 +178,6 @@ impl Default for Timeouts {
             response_stall: l::RESPONSE_STALL_TIMEOUT,
             connect: l::CONNECT_TIMEOUT,
             upstream_idle: l::UPSTREAM_IDLE_TIMEOUT,
-        }
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            drain: None,
-            access_log: false,
-            debug_header: false,
-            trusted_hops: 0,
-            timeouts: Timeouts::default(),
         }
     }
 }

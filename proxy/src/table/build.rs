@@ -1,0 +1,150 @@
+//! From a listener's attached routes to its [`Table`], reusing what the previous epoch compiled.
+//!
+//! Called by `epoch::compile` once per listener. One pass pairs the routes of both epochs in order;
+//! only the hostnames of routes that have no equal counterpart are compiled again. Invariant: the
+//! result finds what a compilation from scratch finds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+use super::host::Host;
+use super::hosts::Hosts;
+use super::route::{CompiledRoute, RouteSlots};
+use super::{Attached, Inner, Table};
+use crate::ir::{AttachedRoute, Hostname, Route};
+
+/// Routes that were compiled for this epoch, by the address of the source, which the IR keeps.
+#[derive(Debug, Default)]
+pub(crate) struct Fresh(HashMap<usize, Arc<CompiledRoute>, FixedState>);
+
+/// A hostname to compile again, with the positions of its routes; `None` is every host.
+type Affected<'a> = HashMap<Option<&'a Hostname>, Vec<u32>, FixedState>;
+
+impl Fresh {
+    fn compile(&mut self, route: &Arc<Route>, slots: &mut RouteSlots) -> Arc<CompiledRoute> {
+        let entry = self.0.entry(Arc::as_ptr(route).addr());
+        Arc::clone(entry.or_insert_with(|| Arc::new(CompiledRoute::new(route, slots))))
+    }
+}
+
+impl Table {
+    /// Compiles `routes`, sharing with `previous` what is equal; all of it when nothing changed.
+    pub(crate) fn compile(
+        previous: Option<&Self>,
+        routes: &[AttachedRoute],
+        fresh: &mut Fresh,
+        slots: &mut RouteSlots,
+    ) -> Self {
+        let empty = Self::default();
+        let previous = previous.unwrap_or(&empty);
+        let old = &*previous.inner;
+        let mut affected = Affected::default();
+        let compiled = pair(old, routes, &mut affected, fresh, slots);
+        if affected.is_empty() {
+            return Self { inner: Arc::clone(&previous.inner) };
+        }
+        collect(routes, &mut affected);
+        let hosts = rebuild(&old.hosts, &affected, &compiled);
+        let mut hostnames = Vec::new();
+        let mut attached = Vec::with_capacity(routes.len());
+        for (route, from) in compiled.into_iter().zip(routes) {
+            hostnames.extend_from_slice(&from.hostnames);
+            attached.push(Attached { route, hostnames_end: hostnames.len() });
+        }
+        let inner = Inner { hosts, attached: attached.into(), hostnames: hostnames.into() };
+        Self { inner: Arc::new(inner) }
+    }
+}
+
+/// The compiled routes in order. Both lists are in the API's order, so one pass pairs them; where
+/// that order does not hold, routes are compiled again that need not be, and nothing else goes wrong.
+fn pair<'a>(
+    old: &'a Inner,
+    routes: &'a [AttachedRoute],
+    affected: &mut Affected<'a>,
+    fresh: &mut Fresh,
+    slots: &mut RouteSlots,
+) -> Vec<Arc<CompiledRoute>> {
+    let mut compiled = Vec::with_capacity(routes.len());
+    let mut at = 0;
+    for new in routes {
+        while old.source(at).is_some_and(|source| precedes(source, &new.route)) {
+            affect(affected, old.hostnames(at));
+            at += 1;
+        }
+        let same_name = old.source(at).is_some_and(|source| source.name == new.route.name);
+        if same_name
+            && old.hostnames(at) == new.hostnames
+            && old.attached[at].route.is_of(&new.route)
+        {
+            compiled.push(Arc::clone(&old.attached[at].route));
+        } else {
+            if same_name {
+                affect(affected, old.hostnames(at));
+            }
+            affect(affected, &new.hostnames);
+            compiled.push(fresh.compile(&new.route, slots));
+        }
+        at += usize::from(same_name);
+    }
+    for gone in at..old.attached.len() {
+        affect(affected, old.hostnames(gone));
+    }
+    compiled
+}
+
+fn precedes(old: &Route, new: &Route) -> bool {
+    old.name != new.name && (old.created, &old.name) < (new.created, &new.name)
+}
+
+fn affect<'a>(affected: &mut Affected<'a>, hostnames: &'a [Hostname]) {
+    for name in names(hostnames) {
+        affected.entry(name).or_default();
+    }
+}
+
+/// No hostname means every host.
+fn names(hostnames: &[Hostname]) -> impl Iterator<Item = Option<&Hostname>> {
+    let any = hostnames.is_empty().then_some(None);
+    hostnames.iter().map(Some).chain(any)
+}
+
+/// Fills in which routes each affected hostname has now.
+fn collect<'a>(routes: &'a [AttachedRoute], affected: &mut Affected<'a>) {
+    for (at, route) in routes.iter().enumerate() {
+        for name in names(&route.hostnames) {
+            if let Some(members) = affected.get_mut(&name)
+                && members.last() != Some(&(at as u32))
+            {
+                members.push(at as u32);
+            }
+        }
+    }
+}
+
+fn rebuild(
+    old: &Hosts<Arc<Host>>,
+    affected: &Affected<'_>,
+    compiled: &[Arc<CompiledRoute>],
+) -> Hosts<Arc<Host>> {
+    let host =
+        |members: &[u32]| Arc::new(Host::new(members.iter().map(|&at| &*compiled[at as usize])));
+    let same_names =
+        affected.iter().all(|(name, members)| old.get(*name).is_some() && !members.is_empty());
+    if same_names {
+        return old.map(|name, part| match affected.get(&name) {
+            Some(members) => host(members),
+            None => Arc::clone(part),
+        });
+    }
+    let mut entries = Vec::new();
+    for (name, part) in old.iter().filter(|(name, _)| !affected.contains_key(name)) {
+        entries.push((name.cloned(), Arc::clone(part)));
+    }
+    for (name, members) in affected.iter().filter(|(_, members)| !members.is_empty()) {
+        entries.push((name.cloned(), host(members)));
+    }
+    Hosts::new(entries)
+}

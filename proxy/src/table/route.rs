@@ -1,0 +1,143 @@
+//! One route compiled: its rules, and its matches ready to be put under hostnames.
+//!
+//! Made by `build` when a route is new or changed, shared between hosts, listeners and epochs while
+//! the route stays equal. Invariant: it holds the leases of all slots that its rules name, so they
+//! keep their meaning for as long as any epoch has the route.
+
+use std::sync::Arc;
+
+use super::conditions::{Conditions, Rank};
+use super::regex::Pattern;
+use super::{Rule, WeightedBackend};
+use crate::epoch::slots::{Lease, Leases};
+use crate::ir::{self, PathMatch, Target};
+
+/// A route in its compiled form.
+#[derive(Debug)]
+pub(crate) struct CompiledRoute {
+    source: Arc<ir::Route>,
+    rules: Box<[Arc<Rule>]>,
+    matches: Box<[CompiledMatch]>,
+    _leases: Box<[Arc<Lease>]>,
+}
+
+#[derive(Debug)]
+struct CompiledMatch {
+    rule: u32,
+    /// Position in its rule.
+    index: u32,
+    rank: Rank,
+    conditions: Option<Arc<Conditions>>,
+    pattern: Option<Arc<Pattern>>,
+}
+
+/// A match with its path and rule.
+pub(super) struct MatchView<'r> {
+    pub(super) path: &'r PathMatch,
+    pub(super) rank: Rank,
+    pub(super) pattern: Option<&'r Arc<Pattern>>,
+    pub(super) conditions: Option<&'r Arc<Conditions>>,
+    pub(super) rule: &'r Arc<Rule>,
+}
+
+/// The slots that compiling a route may need.
+#[derive(Debug)]
+pub(crate) struct RouteSlots {
+    /// By backend key.
+    pub(crate) backends: Leases<Arc<str>, Lease>,
+    /// By route name and rule index.
+    pub(crate) cursors: Leases<(Arc<str>, usize), Lease>,
+    /// By expression.
+    pub(crate) patterns: Leases<Arc<str>, Pattern>,
+}
+
+impl RouteSlots {
+    fn pattern(&mut self, text: &Arc<str>) -> Arc<Pattern> {
+        self.patterns.lease(text, |slot| Pattern::new(slot, text))
+    }
+}
+
+impl CompiledRoute {
+    /// Compiles `source`.
+    pub(crate) fn new(source: &Arc<ir::Route>, slots: &mut RouteSlots) -> Self {
+        let mut leases = Vec::new();
+        let mut rules = Vec::with_capacity(source.rules.len());
+        let mut matches = Vec::with_capacity(source.rules.len());
+        for (index, rule) in source.rules.iter().enumerate() {
+            rules.push(Arc::new(compile_rule(source, index, slots, &mut leases)));
+            for (at, found) in rule.matches.iter().enumerate() {
+                matches.push(compile_match(found, index as u32, at as u32, slots));
+            }
+        }
+        Self {
+            source: Arc::clone(source),
+            rules: rules.into(),
+            matches: matches.into(),
+            _leases: leases.into(),
+        }
+    }
+
+    /// Whether this is what compiling `route` would give.
+    pub(crate) fn is_of(&self, route: &Arc<ir::Route>) -> bool {
+        Arc::ptr_eq(&self.source, route) || self.source == *route
+    }
+
+    /// The route it was compiled from.
+    pub(crate) fn source(&self) -> &ir::Route {
+        &self.source
+    }
+
+    /// Its matches in order of rules, then matches.
+    pub(super) fn matches(&self) -> impl Iterator<Item = MatchView<'_>> {
+        self.matches.iter().map(|found| MatchView {
+            path: &self.source.rules[found.rule as usize].matches[found.index as usize].path,
+            rank: found.rank,
+            pattern: found.pattern.as_ref(),
+            conditions: found.conditions.as_ref(),
+            rule: &self.rules[found.rule as usize],
+        })
+    }
+}
+
+fn compile_match(from: &ir::Match, rule: u32, index: u32, slots: &mut RouteSlots) -> CompiledMatch {
+    let conditions = Conditions::new(from, |text| slots.pattern(text));
+    CompiledMatch {
+        rule,
+        index,
+        rank: conditions.rank(),
+        conditions: (!conditions.is_empty()).then(|| Arc::new(conditions)),
+        pattern: match &from.path {
+            PathMatch::Regex(text) => Some(slots.pattern(text)),
+            PathMatch::Exact(_) | PathMatch::Prefix(_) => None,
+        },
+    }
+}
+
+fn compile_rule(
+    route: &ir::Route,
+    index: usize,
+    slots: &mut RouteSlots,
+    leases: &mut Vec<Arc<Lease>>,
+) -> Rule {
+    let rule = &route.rules[index];
+    let mut keep = |lease: Arc<Lease>| {
+        let slot = lease.0;
+        leases.push(lease);
+        slot
+    };
+    let mut backends = Vec::with_capacity(rule.backends.len());
+    for backend in rule.backends.iter().filter(|backend| backend.weight > 0) {
+        let slot = match &backend.target {
+            Target::Backend(key) => Some(keep(slots.backends.lease(key, Lease))),
+            Target::Invalid(_) => None,
+        };
+        let filters = backend.filters.clone();
+        backends.push(WeightedBackend { slot, weight: backend.weight, filters });
+    }
+    let cursor = match backends.len() {
+        0 | 1 => 0,
+        _ => keep(slots.cursors.lease(&(Arc::clone(&route.name), index), Lease)),
+    };
+    let (route, filters) = (Arc::clone(&route.name), rule.filters.clone());
+    Rule { route, index, filters, backends, cursor }
+}
