@@ -1,5 +1,6 @@
 //! HTTP/1 through real shards on every runtime, with raw clients and recording backends.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests are not shards")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -3,6 +3,7 @@
 //! Blocking sockets and threads on purpose: the code under test is the only clever part.
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests are not shards")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
