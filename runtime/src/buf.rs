@@ -1,18 +1,120 @@
 //! Blocks of received bytes from this thread's pool.
 //!
-//! A [`Buf`] is a window (`start..end`) on a block that goes back to the pool of its thread when
-//! dropped. Not `Send`. The pool keeps a bounded number of free blocks per size.
+//! A [`Buf`] is a window on a block that goes back to the pool of the thread that drops it (a `Buf`
+//! is not `Send`, so that is the thread that took it). Two sizes of block exist; each has a bounded
+//! list of free ones. A backend lends a block to the kernel by value, so a block is in exactly one
+//! place: a free list, a `Buf`, or an operation in flight. The pool never grows by itself: an empty
+//! list allocates, a full one frees.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+
+use crate::Size;
+
+/// Bytes in a small block.
+pub const SMALL_BYTES: usize = 2 * 1024;
+/// Bytes in a large block.
+pub const LARGE_BYTES: usize = 64 * 1024;
+/// Small blocks a thread keeps for reuse (2 MiB).
+pub const SMALL_FREE_MAX: usize = 1024;
+/// Large blocks a thread keeps for reuse (4 MiB).
+pub const LARGE_FREE_MAX: usize = 64;
+
+thread_local! {
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool::new()) };
+}
+
+/// The free blocks of one thread and how many it has lent out.
+struct Pool {
+    small: Vec<Vec<u8>>,
+    large: Vec<Vec<u8>>,
+    lent: Lent,
+}
+
+/// How many blocks of this thread are in use: held by a [`Buf`] or lent to the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lent {
+    /// Blocks of [`SMALL_BYTES`].
+    pub small: usize,
+    /// Blocks of [`LARGE_BYTES`].
+    pub large: usize,
+}
+
+/// What this thread's pool has lent out now.
+#[must_use]
+pub fn lent() -> Lent {
+    POOL.with_borrow(|pool| pool.lent)
+}
+
+impl Pool {
+    const fn new() -> Self {
+        Self { small: Vec::new(), large: Vec::new(), lent: Lent { small: 0, large: 0 } }
+    }
+
+    fn take(&mut self, size: Size) -> Vec<u8> {
+        let (list, lent, bytes) = match size {
+            Size::Small => (&mut self.small, &mut self.lent.small, SMALL_BYTES),
+            Size::Large => (&mut self.large, &mut self.lent.large, LARGE_BYTES),
+        };
+        *lent += 1;
+        list.pop().unwrap_or_else(|| Vec::with_capacity(bytes))
+    }
+
+    fn give(&mut self, mut block: Vec<u8>) {
+        let (list, lent, free_max) = match block.capacity() {
+            SMALL_BYTES => (&mut self.small, &mut self.lent.small, SMALL_FREE_MAX),
+            LARGE_BYTES => (&mut self.large, &mut self.lent.large, LARGE_FREE_MAX),
+            _ => return, // made from foreign bytes: not a pool block
+        };
+        *lent = lent.saturating_sub(1);
+        if list.len() < free_max {
+            block.clear();
+            list.push(block);
+        }
+    }
+}
 
 /// Received bytes.
 #[derive(Debug)]
 pub struct Buf {
     block: Vec<u8>,
     start: usize,
-    _not_send: std::marker::PhantomData<*const ()>,
+    _not_send: PhantomData<*const ()>,
 }
 
 impl Buf {
+    /// An empty window on a free block of this thread.
+    pub(crate) fn take(size: Size) -> Self {
+        Self::new(POOL.with_borrow_mut(|pool| pool.take(size)))
+    }
+
+    const fn new(block: Vec<u8>) -> Self {
+        Self { block, start: 0, _not_send: PhantomData }
+    }
+
+    /// The whole block as room to receive into; drops what the window held.
+    pub(crate) fn room(&mut self) -> &mut [MaybeUninit<u8>] {
+        self.block.clear();
+        self.start = 0;
+        self.block.spare_capacity_mut()
+    }
+
+    /// Makes the first `n` bytes of the block the window.
+    ///
+    /// # Safety
+    /// The first `n` bytes of [`Self::room`] have been written since.
+    pub(crate) unsafe fn set_filled(&mut self, n: usize) {
+        debug_assert!(n <= self.block.capacity(), "more bytes than the block has");
+        self.start = 0;
+        // SAFETY: the caller wrote `n` bytes, which are within the capacity.
+        unsafe { self.block.set_len(n) };
+    }
+
     /// Drops the first `n` bytes of the window.
+    ///
+    /// # Panics
+    /// The window is shorter.
     pub fn advance(&mut self, n: usize) {
         assert!(n <= self.len(), "advance past the end");
         self.start += n;
@@ -20,7 +122,7 @@ impl Buf {
 
     /// Drops all but the first `n` bytes of the window.
     pub fn truncate(&mut self, n: usize) {
-        self.block.truncate(self.start + n);
+        self.block.truncate(self.start.saturating_add(n));
     }
 
     /// Bytes in the window.
@@ -36,9 +138,85 @@ impl Buf {
     }
 }
 
+impl From<&[u8]> for Buf {
+    /// A copy of `bytes`, in a block of the pool when one is large enough.
+    fn from(bytes: &[u8]) -> Self {
+        let mut buf = match bytes.len() {
+            0..=SMALL_BYTES => Self::take(Size::Small),
+            0..=LARGE_BYTES => Self::take(Size::Large),
+            more => Self::new(Vec::with_capacity(more)),
+        };
+        buf.block.extend_from_slice(bytes);
+        buf
+    }
+}
+
+impl Drop for Buf {
+    fn drop(&mut self) {
+        let block = std::mem::take(&mut self.block);
+        // At the end of a thread the pool may be gone already: then the block is simply freed.
+        let _ = POOL.try_with(|pool| pool.borrow_mut().give(block));
+    }
+}
+
 impl std::ops::Deref for Buf {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         &self.block[self.start..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_block_is_the_next_one_taken() {
+        let first = Buf::take(Size::Small);
+        let address = first.block.as_ptr();
+        drop(first);
+        assert_eq!(Buf::take(Size::Small).block.as_ptr(), address);
+    }
+
+    #[test]
+    fn a_block_is_lent_until_its_window_is_dropped() {
+        assert_eq!(lent(), Lent::default());
+        let large = Buf::take(Size::Large);
+        let small = Buf::from(&b"abc"[..]);
+        assert_eq!(lent(), Lent { small: 1, large: 1 });
+        drop(large);
+        drop(small);
+        assert_eq!(lent(), Lent::default());
+    }
+
+    #[test]
+    fn the_free_list_is_bounded() {
+        let blocks: Vec<Buf> = (0..LARGE_FREE_MAX + 3).map(|_| Buf::take(Size::Large)).collect();
+        drop(blocks);
+        POOL.with_borrow(|pool| assert_eq!(pool.large.len(), LARGE_FREE_MAX));
+    }
+
+    #[test]
+    fn a_window_shrinks_from_both_ends_and_a_reused_block_starts_afresh() {
+        let mut buf = Buf::from(&b"hello world"[..]);
+        buf.advance(6);
+        assert_eq!(&*buf, b"world");
+        buf.truncate(3);
+        assert_eq!((&*buf, buf.len()), (&b"wor"[..], 3));
+        buf.truncate(usize::MAX);
+        assert_eq!(&*buf, b"wor");
+        buf.advance(3);
+        assert!(buf.is_empty());
+        assert_eq!(buf.room().len(), SMALL_BYTES);
+    }
+
+    #[test]
+    fn foreign_bytes_larger_than_a_block_never_enter_the_pool() {
+        let bytes = vec![7; LARGE_BYTES + 1];
+        let buf = Buf::from(&bytes[..]);
+        assert_eq!(&*buf, &bytes[..]);
+        assert_eq!(lent(), Lent::default());
+        drop(buf);
+        POOL.with_borrow(|pool| assert!(pool.small.is_empty() && pool.large.is_empty()));
     }
 }

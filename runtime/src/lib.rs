@@ -35,6 +35,8 @@ use thiserror::Error;
 
 pub use self::abort::Abort;
 pub use self::buf::Buf;
+pub use self::epoll::Epoll;
+pub use self::monoio::Monoio;
 
 /// A backend: a zero-sized marker, so that one binary holds all of them.
 pub trait Runtime: Sized + 'static {

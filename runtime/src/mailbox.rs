@@ -2,10 +2,12 @@
 //! on it. Used for both messages that cross threads: the epoch down, the report up.
 //!
 //! It is not a general channel: the sender never blocks, the receiver decides whether only the
-//! latest message counts.
+//! latest message counts. Invariant: a message is in the queue before its wake-up is, so whoever
+//! clears the wake-up first and looks after misses nothing.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd};
 use std::sync::Arc;
 
 use crossbeam_channel as channel;
@@ -14,14 +16,14 @@ use crossbeam_channel as channel;
 #[derive(Debug)]
 pub struct Sender<T> {
     queue: channel::Sender<T>,
-    wake: Arc<OwnedFd>,
+    wake: Arc<File>,
 }
 
 /// The receiving end.
 #[derive(Debug)]
 pub struct Receiver<T> {
     queue: channel::Receiver<T>,
-    wake: Arc<OwnedFd>,
+    wake: Arc<File>,
 }
 
 /// A mailbox.
@@ -29,7 +31,15 @@ pub struct Receiver<T> {
 /// # Errors
 /// No eventfd could be had.
 pub fn mailbox<T: Send>() -> io::Result<(Sender<T>, Receiver<T>)> {
-    todo!()
+    // SAFETY: eventfd takes no pointers.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+    let wake = Arc::new(unsafe { File::from_raw_fd(fd) });
+    let (sender, receiver) = channel::unbounded();
+    Ok((Sender { queue: sender, wake: Arc::clone(&wake) }, Receiver { queue: receiver, wake }))
 }
 
 impl<T> Clone for Sender<T> {
@@ -41,28 +51,36 @@ impl<T> Clone for Sender<T> {
 impl<T> Sender<T> {
     /// Puts `message` and wakes the receiver. Returns false when the receiver is gone.
     pub fn send(&self, message: T) -> bool {
-        let _ = (message, &self.queue, &self.wake);
-        todo!()
+        if self.queue.send(message).is_err() {
+            return false;
+        }
+        // It fails only when the counter is full, and then the receiver has a wake-up waiting.
+        let _ = (&*self.wake).write(&1u64.to_ne_bytes());
+        true
     }
 }
 
 impl<T> Receiver<T> {
     /// The next message, if one is there.
+    #[must_use]
     pub fn try_recv(&self) -> Option<T> {
         self.queue.try_recv().ok()
     }
 
     /// The newest message, dropping older ones, if one is there.
+    #[must_use]
     pub fn try_latest(&self) -> Option<T> {
         self.queue.try_iter().last()
     }
 
     /// Takes the wake-ups so far; call before `try_recv` or `try_latest`.
     pub fn clear_wake(&self) {
-        todo!()
+        // It fails only when there is no wake-up to take.
+        let _ = (&*self.wake).read(&mut [0; 8]);
     }
 
-    /// Waits for a message on a shard's thread, then call [`Self::try_latest`].
+    /// Waits for a message on a shard's thread, then call [`Self::try_latest`]. A wake-up may come
+    /// without a message.
     ///
     /// # Errors
     /// The descriptor failed.
@@ -76,5 +94,40 @@ impl<T> Receiver<T> {
 impl<T> AsFd for Receiver<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_in_order_and_latest_drops_the_older_ones() {
+        let (sender, receiver) = mailbox().unwrap();
+        assert_eq!(receiver.try_recv(), None::<u32>);
+        for n in 0..5 {
+            assert!(sender.send(n));
+        }
+        assert_eq!(receiver.try_recv(), Some(0));
+        assert_eq!(receiver.try_latest(), Some(4));
+        assert_eq!(receiver.try_latest(), None);
+    }
+
+    #[test]
+    fn sending_to_a_receiver_that_is_gone_says_so() {
+        let (sender, receiver) = mailbox::<u32>().unwrap();
+        drop(receiver);
+        assert!(!sender.clone().send(1));
+    }
+
+    #[test]
+    fn clearing_takes_every_wake_up_at_once_and_never_blocks() {
+        let (sender, receiver) = mailbox().unwrap();
+        sender.send(1);
+        sender.send(2);
+        receiver.clear_wake();
+        let empty = (&*receiver.wake).read(&mut [0; 8]).unwrap_err();
+        assert_eq!(empty.kind(), io::ErrorKind::WouldBlock);
+        receiver.clear_wake();
     }
 }

@@ -1,1 +1,134 @@
-//! socket
+//! Sockets before a backend takes them: opening a listener, options, limits, who holds a port.
+//!
+//! Nothing here waits. The backends call it, and control uses it to explain a port in use.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::buf::Buf;
+
+/// The longest queue of connections that the kernel completed and we have not accepted; the kernel
+/// cuts it to `net.core.somaxconn`.
+pub const BACKLOG_MAX: i32 = 65_535;
+/// The shortest queue we ask for where the kernel does not tell its limit.
+const BACKLOG_DEFAULT: i32 = 4096;
+
+/// Opens a non-blocking listening socket that may share its address with others of this user
+/// (SO_REUSEPORT). `[::]` takes IPv4 too, and becomes `0.0.0.0` where there is no IPv6.
+///
+/// # Errors
+/// As the kernel says (`AddrInUse`, `AddrNotAvailable`, `PermissionDenied`).
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    match bound(address, true) {
+        Err(error) if is_any_v6(address) && is_without_v6(&error) => {
+            bound(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()), true)
+        }
+        other => other,
+    }
+    .and_then(|socket| {
+        socket.listen(backlog())?;
+        Ok(socket.into())
+    })
+}
+
+/// Whether `address` is free of any socket, including those that would share it: what a process
+/// asks once before its shards open their listeners.
+///
+/// # Errors
+/// `AddrInUse` when somebody listens there, and whatever else binding says.
+pub fn check_free(address: SocketAddr) -> io::Result<()> {
+    match bound(address, false) {
+        Err(error) if is_any_v6(address) && is_without_v6(&error) => {
+            bound(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()), false).map(drop)
+        }
+        other => other.map(drop),
+    }
+}
+
+fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
+    if is_any_v6(address) {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn is_any_v6(address: SocketAddr) -> bool {
+    matches!(address.ip(), IpAddr::V6(ip) if ip.is_unspecified())
+}
+
+fn is_without_v6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+/// As long as the kernel permits: a burst waits in the queue instead of being dropped.
+fn backlog() -> i32 {
+    std::fs::read_to_string("/proc/sys/net/core/somaxconn")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(BACKLOG_DEFAULT)
+        .min(BACKLOG_MAX)
+}
+
+/// Accepts one connection if one waits: non-blocking, closed on exec, TCP_NODELAY.
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(TcpStream, SocketAddr)> {
+    let (socket, address) =
+        SockRef::from(&listener).accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)?;
+    // A peer that is already gone may refuse the option; its connection ends by itself.
+    let _ = socket.set_tcp_nodelay(true);
+    let address =
+        address.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
+    Ok((socket.into(), canonical(address)))
+}
+
+/// An IPv4 address that arrived on an IPv6 socket, as itself.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Whether an idle connection has been closed by its peer, or has bytes that nobody asked for.
+pub(crate) fn is_stale(socket: BorrowedFd<'_>) -> bool {
+    let mut byte = 0u8;
+    // SAFETY: the pointer is good for the one byte we ask for, and the call does not keep it.
+    let n = unsafe {
+        libc::recv(
+            socket.as_raw_fd(),
+            std::ptr::from_mut(&mut byte).cast(),
+            1,
+            libc::MSG_PEEK | libc::MSG_DONTWAIT,
+        )
+    };
+    n >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
+}
+
+/// Sends FIN.
+pub(crate) fn finish(socket: BorrowedFd<'_>) {
+    // SAFETY: shutdown takes no pointers and `socket` is open. A connection that is already gone
+    // answers an error that says nothing new.
+    unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) };
+}
+
+/// Receives what is there into `buf` without waiting; also tells whether the block was filled, so
+/// that there may be more.
+pub(crate) fn receive(socket: BorrowedFd<'_>, mut buf: Buf) -> io::Result<(Buf, bool)> {
+    let room = buf.room();
+    let size = room.len();
+    // SAFETY: the pointer is good for `size` bytes of room, and the call does not keep it.
+    let n = unsafe {
+        libc::recv(socket.as_raw_fd(), room.as_mut_ptr().cast(), size, libc::MSG_DONTWAIT)
+    };
+    let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: the kernel wrote `n` bytes at the start of the room.
+    unsafe { buf.set_filled(n) };
+    Ok((buf, n == size))
+}
