@@ -69,7 +69,11 @@ pub(crate) fn run(args: &BackendArgs) -> anyhow::Result<()> {
     serve::<runtime::Monoio>(&options, address, answers)
 }
 
-fn serve<R: Runtime>(options: &Options, at: SocketAddr, answers: Rc<Answers>) -> anyhow::Result<()> {
+fn serve<R: Runtime>(
+    options: &Options,
+    at: SocketAddr,
+    answers: Rc<Answers>,
+) -> anyhow::Result<()> {
     R::block_on(options, || accept::<R>(at, answers))?
 }
 
@@ -150,7 +154,11 @@ impl<R: Runtime> Connection<R> {
         let Some(end) = http::head_end(&self.head) else {
             let len = block.len();
             block.advance(len);
-            return if self.head.len() > HEAD_MAX { Err(BadMessage::HeadTooLong) } else { Ok(None) };
+            return if self.head.len() > HEAD_MAX {
+                Err(BadMessage::HeadTooLong)
+            } else {
+                Ok(None)
+            };
         };
         let head = std::mem::take(&mut self.head);
         let body = self.prepare(&head[..end])?;

@@ -136,7 +136,11 @@ impl Answer {
     }
 
     /// Whether a complete answer is right; `learned` is the length of the URL's first one.
-    pub(crate) fn check(&self, expected: &Expected, learned: &mut Option<u64>) -> Result<(), Failure> {
+    pub(crate) fn check(
+        &self,
+        expected: &Expected,
+        learned: &mut Option<u64>,
+    ) -> Result<(), Failure> {
         let right = expected.status.map_or((200..300).contains(&self.status), |s| s == self.status);
         if !right {
             return Err(Failure::Status);
@@ -157,7 +161,8 @@ mod tests {
 
     #[test]
     fn an_answer_cut_anywhere_is_the_same_answer() {
-        let expected = Expected { equal_fields: Some(("a".into(), "b".into())), ..Expected::default() };
+        let expected =
+            Expected { equal_fields: Some(("a".into(), "b".into())), ..Expected::default() };
         for cut in 0..WIRE.len() {
             let mut answer = Answer::new();
             assert_eq!(answer.feed(&WIRE[..cut], &expected), Ok(false), "cut at {cut}");
@@ -176,7 +181,8 @@ mod tests {
         let teapot = Expected { status: Some(418), ..Expected::default() };
         assert_eq!(answer.check(&teapot, &mut None), Err(Failure::Status));
         answer.reset();
-        let fields = Expected { equal_fields: Some(("a".into(), "c".into())), ..Expected::default() };
+        let fields =
+            Expected { equal_fields: Some(("a".into(), "c".into())), ..Expected::default() };
         assert_eq!(answer.feed(WIRE, &fields), Ok(true));
         assert_eq!(answer.check(&fields, &mut None), Err(Failure::HalfChanged));
         answer.reset();
@@ -190,7 +196,10 @@ mod tests {
         assert_eq!(answer.feed(b"HTTP/1.1 200 OK\r\n\r\nabc", &expected), Ok(false));
         assert_eq!((answer.end(), answer.bytes), (Ok(()), 3));
         answer.reset();
-        assert_eq!(answer.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", &expected), Ok(false));
+        assert_eq!(
+            answer.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", &expected),
+            Ok(false)
+        );
         assert_eq!(answer.end(), Err(Failure::Closed));
     }
 }

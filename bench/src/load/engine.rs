@@ -250,11 +250,18 @@ mod tests {
     fn engine(connections: usize, weights: &[u32]) -> Engine {
         let targets: Vec<Target> = weights
             .iter()
-            .map(|weight| Target::parse(&format!("http://127.0.0.1/={weight}"), &[], false).unwrap())
+            .map(|weight| {
+                Target::parse(&format!("http://127.0.0.1/={weight}"), &[], false).unwrap()
+            })
             .collect();
         let schedule = Schedule::new(1e9 / 10.0, Arrival::Constant, 1_000, 1);
-        let mut engine =
-            Engine::new(Some(schedule), &targets, connections, 1_000, Record::new((0, 1_000), false));
+        let mut engine = Engine::new(
+            Some(schedule),
+            &targets,
+            connections,
+            1_000,
+            Record::new((0, 1_000), false),
+        );
         engine.begun = true;
         engine
     }

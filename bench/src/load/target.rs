@@ -30,7 +30,9 @@ impl Target {
         let (secure, rest) = match url.split_once("://") {
             Some(("http", rest)) => (false, rest),
             Some(("https", rest)) => (true, rest),
-            _ => bail!("`{url}` is no URL: write http://HOST:PORT/PATH or https://…, as in http://127.0.0.1:8080/s=3"),
+            _ => bail!(
+                "`{url}` is no URL: write http://HOST:PORT/PATH or https://…, as in http://127.0.0.1:8080/s=3"
+            ),
         };
         let (authority, path) = match rest.find('/') {
             Some(at) => (&rest[..at], &rest[at..]),
@@ -87,7 +89,12 @@ fn host_of(headers: &[String]) -> Option<&str> {
         .map(|(_, value)| value.trim())
 }
 
-fn request(authority: &str, path: &str, headers: &[String], close: bool) -> anyhow::Result<Vec<u8>> {
+fn request(
+    authority: &str,
+    path: &str,
+    headers: &[String],
+    close: bool,
+) -> anyhow::Result<Vec<u8>> {
     ensure!(!path.contains(' '), "the path `{path}` has a space: write %20");
     let host = host_of(headers).unwrap_or(authority);
     let mut out = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n");
