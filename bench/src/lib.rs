@@ -1,1 +1,52 @@
-//! bench
+//! Measures gateways: an open-loop load generator, a backend for it, and comparisons.
+//!
+//! Never part of a gateway. The binary `bench` calls [`main`]. Invariant: everything that a command
+//! starts has ended when the command ends.
+
+mod backend;
+mod http;
+mod load;
+mod outcome;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Measures HTTP gateways: latency that counts from when a request was due, CPU per request, and
+/// fair comparisons.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve fixed bodies: the thing behind a gateway under test
+    ///
+    /// Example: bench backend --port 9000, then curl localhost:9000/64k
+    Backend(backend::BackendArgs),
+    /// Put load on URLs and print the latency by percentile
+    ///
+    /// Open loop (--rate): requests are due at times fixed beforehand, and latency counts from then,
+    /// so a server that stalls cannot hide it. Closed loop (--closed): how much it can do at most.
+    /// Exit status: 0 fine, 1 some answers were wrong, 2 usage, 4 INVALID (the schedule was not kept).
+    ///
+    /// Example: bench run http://127.0.0.1:8080/s --rate 5000 --header 'Host: a.example.com'
+    Run(run::RunArgs),
+}
+
+/// Runs the command line.
+#[must_use]
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Backend(args) => backend::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => run::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(3)
+    })
+}
