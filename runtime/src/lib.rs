@@ -16,6 +16,7 @@
 //! 6. [`StartError`] names the remedy.
 
 mod abort;
+pub mod alloc;
 pub mod buf;
 pub mod cores;
 mod epoll;
