@@ -115,7 +115,7 @@ fn careless_segments(path: &[u8]) -> Vec<Vec<u8>> {
         rest = if escape.is_some() { &tail[2..] } else { tail };
     }
     let segments = decoded.split(|byte| matches!(byte, b'/' | b'\\'));
-    segments.map(|s| s.split(|&b| b == b';').next().unwrap().to_vec()).collect()
+    segments.map(|s| s.split(|&b| b == b';').next().unwrap_or_default().to_vec()).collect()
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 //!
 //! The format stands in `README.md`. The tests of the engine use it; tests against a running gateway
 //! may read the same cases.
-#![allow(dead_code, reason = "each test crate uses its part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "test support; each test crate uses its part")]
 
 use proxy::h1::body::BodyReader;
 use proxy::h1::error::Error;
