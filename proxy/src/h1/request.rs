@@ -13,7 +13,7 @@ use super::error::Error;
 use super::lines::{self, Index};
 use super::scan::{self, Kind, METHOD_BYTES_MAX};
 use crate::http::path::{Canonical, canonical};
-use crate::http::{Framing, Method, RequestHead, Span, Version, authority};
+use crate::http::{Framing, Known, Method, RequestHead, Span, Version, authority};
 use crate::limits::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX, REQUEST_TARGET_BYTES_MAX};
 
 /// Reads one request head from the start of `input` into `head` (cleared first).
@@ -103,13 +103,18 @@ fn finish(bytes: &[u8], target: &str, index: &Index, head: &mut RequestHead) -> 
             && !has_body(head.framing)
             && index.websocket(options, &head.arena, &head.fields);
     }
-    if !index.te.is_absent() && head.version == Version::Http11 {
-        head.te_trailers =
-            head.fields.iter().filter(|f| f.known == crate::http::Known::Te).any(|f| {
-                lines::members(f.value.of(&head.arena)).any(|m| m.eq_ignore_ascii_case(b"trailers"))
-            });
-    }
+    head.te_trailers = !index.te.is_absent() && takes_trailers(head);
     expect(index, head)
+}
+
+/// `TE` lists `trailers`; it means nothing in HTTP/1.0.
+fn takes_trailers(head: &RequestHead) -> bool {
+    let mut lines = head.fields.iter().filter(|field| field.known == Known::Te);
+    head.version == Version::Http11
+        && lines.any(|line| {
+            let mut members = lines::members(line.value.of(&head.arena));
+            members.any(|member| member.eq_ignore_ascii_case(b"trailers"))
+        })
 }
 
 fn has_body(framing: Framing) -> bool {
