@@ -169,20 +169,30 @@ impl Endpoints {
         }
     }
 
+    pub(super) fn answered(&mut self, id: EndpointId) {
+        if self.get(id).is_some() {
+            let health = std::mem::take(&mut self.list[id.index()].health);
+            self.ejected -= usize::from(health.ejected_until.is_some());
+        }
+    }
+
     pub(super) fn end(&mut self, id: EndpointId, outcome: Outcome, now: Instant) {
         if self.get(id).is_none_or(|endpoint| endpoint.in_flight == 0) {
             return;
         }
-        let endpoint = &mut self.list[id.index()];
-        endpoint.in_flight -= 1;
-        let before = endpoint.health.ejected_until.is_some();
         match outcome {
-            Outcome::Answered => endpoint.health = Health::default(),
-            Outcome::Failed => endpoint.health.failed(now),
-            Outcome::Unknown => endpoint.health.probed = false,
+            Outcome::Answered => self.answered(id),
+            Outcome::Failed => self.failed(id, now),
+            Outcome::Unknown => self.list[id.index()].health.probed = false,
         }
-        let after = endpoint.health.ejected_until.is_some();
-        self.ejected = self.ejected + usize::from(after) - usize::from(before);
+        self.list[id.index()].in_flight -= 1;
         self.free_if_unused(id.index() as u32);
+    }
+
+    fn failed(&mut self, id: EndpointId, now: Instant) {
+        let health = &mut self.list[id.index()].health;
+        let before = health.ejected_until.is_some();
+        health.failed(now);
+        self.ejected += usize::from(health.ejected_until.is_some() && !before);
     }
 }

@@ -212,6 +212,12 @@ impl Local {
         self.endpoints.begin(endpoint);
     }
 
+    /// Its response head arrived, however long the exchange still lasts: ends an ejection at once.
+    /// Without this the answer counts when the exchange ends, which a WebSocket may not do for hours.
+    pub fn answered(&mut self, endpoint: EndpointId) {
+        self.endpoints.answered(endpoint);
+    }
+
     /// It ended. An answer proves that the endpoint lives and ends an ejection.
     pub fn end(&mut self, endpoint: EndpointId, outcome: Outcome, now: Instant) {
         self.endpoints.end(endpoint, outcome, now);
