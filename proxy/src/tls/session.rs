@@ -1,0 +1,309 @@
+//! One server-side TLS session: a rustls connection behind byte buffers.
+//!
+//! `shards` owns one per HTTPS connection. It waits for the ClientHello without a configuration,
+//! lets [`Config`] choose by SNI, and goes on with the chosen one. It does not read clocks or time
+//! out; the driver does. Invariants: how the input is cut never changes what comes out; after an
+//! error no plaintext follows; rustls never holds plaintext or ciphertext between two calls, except
+//! an unfinished record.
+
+use std::fmt;
+use std::io::{self, BufRead, Read, Write};
+use std::rc::Rc;
+
+use rustls::ServerConnection;
+use rustls::server::{AcceptedAlert, Acceptor};
+use thiserror::Error as ThisError;
+
+use super::config::{Choice, Config};
+
+/// Input beyond this in one call may have grown rustls' buffer, which then shrinks again (bytes).
+const READ_BYTES_SMALL: usize = 4096;
+
+/// `unrecognized_name` and `internal_error` as fatal alerts in the clear.
+const ALERT_UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+const ALERT_INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
+
+/// What a client that speaks plain HTTP to this port is told.
+const PLAIN_HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    content-type: text/plain\r\ncontent-length: 58\r\nconnection: close\r\n\r\n\
+    This port speaks HTTPS, but the request came as plain HTTP";
+
+/// One server-side TLS session.
+pub struct Session {
+    state: State,
+    /// Output that rustls does not hold: alerts of refused ClientHellos.
+    refusal: Vec<u8>,
+    sni: Option<Box<str>>,
+    failed: Option<Error>,
+    closed_by_peer: bool,
+    closed_by_us: bool,
+}
+
+enum State {
+    /// No whole ClientHello yet; how many bytes came so far.
+    Hello { acceptor: Box<Acceptor>, config: Rc<Config>, seen: usize },
+    /// A listener was chosen.
+    Open(Box<ServerConnection>),
+    /// The ClientHello was refused.
+    Refused,
+}
+
+/// Why a session failed. After an error, send [`Session::take_output`] (the alert) and close.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+pub enum Error {
+    /// The client's bytes are not TLS. If they look like HTTP, the output is a plain 400.
+    #[error("not TLS")]
+    NotTls,
+    /// No listener claims the SNI name, or its certificate is unusable.
+    #[error("no certificate for the requested name")]
+    NoCertificate,
+    /// The client broke the protocol or shares no parameters with us.
+    #[error("handshake failed: {0}")]
+    Protocol(String),
+}
+
+/// A source that has nothing now: lets rustls tidy its input buffer without seeing an end.
+struct Nothing;
+
+impl Read for Nothing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+}
+
+impl Session {
+    /// A session that waits for its ClientHello.
+    #[must_use]
+    pub fn new(config: &Rc<Config>) -> Self {
+        let acceptor = Box::new(Acceptor::default());
+        Self {
+            state: State::Hello { acceptor, config: config.clone(), seen: 0 },
+            refusal: Vec::new(),
+            sni: None,
+            failed: None,
+            closed_by_peer: false,
+            closed_by_us: false,
+        }
+    }
+
+    /// Takes received ciphertext; appends decrypted bytes to `plain`. Bytes behind the client's
+    /// `close_notify` are ignored. Call [`Session::take_output`] afterwards.
+    ///
+    /// # Errors
+    /// The session is over; see [`Error`]. Every later call says the same.
+    pub fn read(&mut self, mut input: &[u8], plain: &mut Vec<u8>) -> Result<(), Error> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let large = input.len() > READ_BYTES_SMALL;
+        let taken = self.greet(&mut input).and_then(|()| self.decrypt(input, plain, large));
+        taken.inspect_err(|error| self.failed = Some(error.clone()))
+    }
+
+    /// Encrypts `plain` of any length, appending records to `out` (handshake output that is due
+    /// goes first).
+    ///
+    /// # Errors
+    /// The session cannot take application data: it is not established, failed, or closed by us.
+    pub fn write(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let State::Open(connection) = &mut self.state else {
+            return Err(Error::Protocol("no ClientHello yet".into()));
+        };
+        if connection.is_handshaking() {
+            return Err(Error::Protocol("the handshake is not complete".into()));
+        }
+        if self.closed_by_us {
+            return Err(Error::Protocol("close_notify was sent".into()));
+        }
+        connection.writer().write_all(plain).map_err(|e| Error::Protocol(e.to_string()))?;
+        flush(connection, out);
+        Ok(())
+    }
+
+    /// Appends handshake messages, tickets and alerts that are due; returns whether there were any.
+    pub fn take_output(&mut self, out: &mut Vec<u8>) -> bool {
+        let before = out.len();
+        out.extend_from_slice(&self.refusal);
+        self.refusal = Vec::new();
+        if let State::Open(connection) = &mut self.state {
+            flush(connection, out);
+        }
+        out.len() > before
+    }
+
+    /// Appends what is due and `close_notify`, once. Nothing can be written afterwards; reading
+    /// goes on until the client closes too.
+    pub fn close(&mut self, out: &mut Vec<u8>) {
+        if let State::Open(connection) = &mut self.state
+            && self.failed.is_none()
+        {
+            connection.send_close_notify();
+        }
+        self.closed_by_us = true;
+        self.take_output(out);
+    }
+
+    /// The handshake is complete.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        self.open().is_some_and(|connection| !connection.is_handshaking())
+    }
+
+    /// The client said `close_notify`: a clean end of its bytes.
+    #[must_use]
+    pub fn is_closed_by_peer(&self) -> bool {
+        self.closed_by_peer
+    }
+
+    /// The SNI name, lower case, if the client sent one. Known once the ClientHello is there.
+    #[must_use]
+    pub fn sni(&self) -> Option<&str> {
+        self.sni.as_deref()
+    }
+
+    /// The protocol agreed by ALPN, if any (`http/1.1` for now).
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.open()?.alpn_protocol()
+    }
+
+    fn open(&self) -> Option<&ServerConnection> {
+        match &self.state {
+            State::Open(connection) => Some(connection),
+            State::Hello { .. } | State::Refused => None,
+        }
+    }
+
+    /// Takes input until the ClientHello is whole, then chooses the listener.
+    fn greet(&mut self, input: &mut &[u8]) -> Result<(), Error> {
+        let State::Hello { acceptor, config, seen } = &mut self.state else { return Ok(()) };
+        if let Err(answer) = sniff(*seen, input) {
+            self.refusal.extend_from_slice(answer);
+            self.state = State::Refused;
+            return Err(Error::NotTls);
+        }
+        let accepted = loop {
+            if input.is_empty() {
+                return Ok(());
+            }
+            match acceptor.read_tls(input) {
+                Ok(0) | Err(_) => break Err(Error::Protocol("oversized ClientHello".into())),
+                Ok(n) => *seen += n,
+            }
+            match acceptor.accept() {
+                Ok(None) => {}
+                Ok(Some(accepted)) => break Ok(accepted),
+                Err(refused) => break Err(refuse(&mut self.refusal, refused)),
+            }
+        };
+        let config = config.clone();
+        self.state = State::Refused;
+        let accepted = accepted?;
+        self.sni = accepted.client_hello().server_name().map(canonical);
+        let server = match config.choose(self.sni.as_deref()) {
+            Choice::Serve(server) => server.clone(),
+            Choice::Unusable => return Err(self.no_certificate(&ALERT_INTERNAL_ERROR)),
+            Choice::Unclaimed => return Err(self.no_certificate(&ALERT_UNRECOGNIZED_NAME)),
+        };
+        let mut connection = accepted
+            .into_connection(server)
+            .map_err(|refused| refuse(&mut self.refusal, refused))?;
+        connection.set_buffer_limit(None);
+        self.state = State::Open(Box::new(connection));
+        Ok(())
+    }
+
+    fn no_certificate(&mut self, alert: &[u8]) -> Error {
+        self.refusal.extend_from_slice(alert);
+        Error::NoCertificate
+    }
+
+    /// Feeds an open connection and drains its plaintext after every step, so that rustls' limits
+    /// on what it buffers are never reached.
+    fn decrypt(&mut self, mut input: &[u8], plain: &mut Vec<u8>, large: bool) -> Result<(), Error> {
+        let State::Open(connection) = &mut self.state else { return Ok(()) };
+        while !self.closed_by_peer {
+            let state = connection.process_new_packets().map_err(protocol)?;
+            drain(connection, plain);
+            self.closed_by_peer = state.peer_has_closed();
+            if input.is_empty() || self.closed_by_peer {
+                break;
+            }
+            match connection.read_tls(&mut input) {
+                Ok(0) | Err(_) => return Err(Error::Protocol("oversized message".into())),
+                Ok(_) => {}
+            }
+        }
+        if large {
+            let _ = connection.read_tls(&mut Nothing);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the first bytes of a connection can be TLS; else what to answer. One byte tells HTTP.
+fn sniff(seen: usize, input: &[u8]) -> Result<(), &'static [u8]> {
+    const CONTENT_TYPES: std::ops::RangeInclusive<u8> = 20..=23;
+    const MAJOR_VERSION: u8 = 3;
+    for (at, byte) in (seen..2).zip(input) {
+        match at {
+            0 if byte.is_ascii_uppercase() => return Err(PLAIN_HTTP_ANSWER),
+            0 if !CONTENT_TYPES.contains(byte) => return Err(&[]),
+            1 if *byte != MAJOR_VERSION => return Err(&[]),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn canonical(name: &str) -> Box<str> {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into()
+}
+
+fn refuse(refusal: &mut Vec<u8>, (error, mut alert): (rustls::Error, AcceptedAlert)) -> Error {
+    alert.write_all(refusal).expect("writing to a Vec cannot fail");
+    protocol(error)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]
+fn protocol(error: rustls::Error) -> Error {
+    Error::Protocol(error.to_string())
+}
+
+fn drain(connection: &mut ServerConnection, plain: &mut Vec<u8>) {
+    let mut reader = connection.reader();
+    // An error means: nothing now, or the end, which `process_new_packets` told already.
+    while let Ok(chunk) = reader.fill_buf() {
+        let length = chunk.len();
+        if length == 0 {
+            return;
+        }
+        plain.extend_from_slice(chunk);
+        reader.consume(length);
+    }
+}
+
+fn flush(connection: &mut ServerConnection, out: &mut Vec<u8>) {
+    while connection.wants_write() {
+        connection.write_tls(out).expect("writing to a Vec cannot fail");
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Hello { .. } => "hello",
+            State::Open(connection) if connection.is_handshaking() => "handshake",
+            State::Open(_) => "established",
+            State::Refused => "refused",
+        };
+        f.debug_struct("Session")
+            .field("state", &state)
+            .field("sni", &self.sni)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
