@@ -22,6 +22,7 @@ mod epoll;
 mod glommio;
 pub mod mailbox;
 mod monoio;
+mod poison;
 pub mod probe;
 pub mod socket;
 
@@ -36,6 +37,7 @@ use thiserror::Error;
 pub use self::abort::Abort;
 pub use self::buf::Buf;
 pub use self::epoll::Epoll;
+pub use self::glommio::Glommio;
 pub use self::monoio::Monoio;
 
 /// A backend: a zero-sized marker, so that one binary holds all of them.

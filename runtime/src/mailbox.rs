@@ -117,7 +117,7 @@ mod tests {
     fn sending_to_a_receiver_that_is_gone_says_so() {
         let (sender, receiver) = mailbox::<u32>().unwrap();
         drop(receiver);
-        assert!(!sender.clone().send(1));
+        assert!(!sender.send(1));
     }
 
     #[test]

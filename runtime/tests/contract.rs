@@ -3,6 +3,8 @@
 //! Each test is one generic function; `contract!` makes a test of it per backend. Where io_uring is
 //! not usable the ring backends' tests do not run, and each says so on standard error.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::future::Future;
 use std::net::SocketAddr;
 
@@ -27,6 +29,7 @@ fn loopback() -> SocketAddr {
 macro_rules! contract {
     ($($test:ident),* $(,)?) => {
         mod monoio { $(#[test] fn $test() { super::on::<runtime::Monoio, _>(super::$test::<runtime::Monoio>); })* }
+        mod glommio { $(#[test] fn $test() { super::on::<runtime::Glommio, _>(super::$test::<runtime::Glommio>); })* }
         mod epoll { $(#[test] fn $test() { super::on::<runtime::Epoll, _>(super::$test::<runtime::Epoll>); })* }
     };
 }

@@ -7,6 +7,8 @@
 pub(crate) mod net;
 mod ring;
 
+pub(crate) use self::ring::trial;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;

@@ -21,6 +21,7 @@ use ::monoio::net::{TcpListener, TcpStream};
 
 use crate::abort::Guard;
 use crate::buf::Buf;
+use crate::poison::Poison;
 use crate::{Abort, Runtime, Size, socket};
 
 /// A listening socket.
@@ -33,7 +34,7 @@ pub struct Listener {
 #[derive(Debug)]
 pub struct Stream {
     socket: Rc<Connection>,
-    poisoned: bool,
+    poison: Poison,
     /// The last large `recv` took all there was: look before the next one.
     drained: bool,
 }
@@ -42,7 +43,7 @@ pub struct Stream {
 #[derive(Debug)]
 pub struct Sink {
     socket: Rc<Connection>,
-    poisoned: bool,
+    poison: Poison,
 }
 
 /// What the halves share. The guard comes first: it must forget the descriptor before it closes.
@@ -102,8 +103,8 @@ impl Connection {
         let guard = Guard::new(inner.as_raw_fd());
         let socket = Rc::new(Self { guard, inner: UnsafeCell::new(inner) });
         (
-            Sink { socket: Rc::clone(&socket), poisoned: false },
-            Stream { socket, poisoned: false, drained: true },
+            Sink { socket: Rc::clone(&socket), poison: Poison::default() },
+            Stream { socket, poison: Poison::default(), drained: true },
         )
     }
 
@@ -135,12 +136,12 @@ impl Connection {
 
 impl crate::Stream for Stream {
     async fn recv(&mut self, size: Size) -> io::Result<Buf> {
-        enter(&mut self.poisoned)?;
+        self.poison.enter()?;
         let received = match size {
             Size::Small => self.small().await,
             Size::Large => self.large().await,
         };
-        self.poisoned = false;
+        self.poison.leave();
         received
     }
 
@@ -192,7 +193,7 @@ impl crate::Sink for Sink {
 
 impl Sink {
     async fn all<B: IoBuf>(&mut self, bytes: B) -> io::Result<B> {
-        enter(&mut self.poisoned)?;
+        self.poison.enter()?;
         let mut rest = Rest { bytes, sent: 0 };
         let result = loop {
             if rest.bytes_init() == 0 {
@@ -206,17 +207,9 @@ impl Sink {
                 Err(error) => break Err(error),
             }
         };
-        self.poisoned = false;
+        self.poison.leave();
         result
     }
-}
-
-/// Marks a half as being used; the mark stays if the future is dropped before it ends.
-fn enter(poisoned: &mut bool) -> io::Result<()> {
-    if std::mem::replace(poisoned, true) {
-        return Err(io::ErrorKind::NotConnected.into());
-    }
-    Ok(())
 }
 
 /// What is left to send.
@@ -251,7 +244,7 @@ unsafe impl IoBuf for Buf {
 // SAFETY: as above; `room` is the whole block.
 unsafe impl IoBufMut for Buf {
     fn write_ptr(&mut self) -> *mut u8 {
-        self.room().as_mut_ptr().cast()
+        self.room().as_mut_ptr()
     }
 
     fn bytes_total(&mut self) -> usize {
@@ -259,7 +252,6 @@ unsafe impl IoBufMut for Buf {
     }
 
     unsafe fn set_init(&mut self, n: usize) {
-        // SAFETY: the caller promises that the kernel wrote `n` bytes.
-        unsafe { self.set_filled(n) };
+        self.set_filled(n);
     }
 }
