@@ -384,7 +384,8 @@ async fn cancelled_accepts_and_connects_leak_no_descriptor<R: Runtime>() {
         let waiting = within::<R, _>(Duration::from_millis(1), listener.accept()).await;
         assert!(waiting.is_none());
         let mut accept = Box::pin(listener.accept());
-        poll_fn(|cx| Poll::Ready(assert!(accept.as_mut().poll(cx).is_pending()))).await;
+        let polled = poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx).is_pending())).await;
+        assert!(polled);
         let plain = TcpStream::connect(address).unwrap();
         if round % 2 == 0 {
             a_while::<R>().await;
@@ -562,10 +563,10 @@ async fn readable_consumes_nothing_and_may_be_dropped<R: Runtime>() {
 
 async fn a_busy_relay_leaves_time_for_others<R: Runtime>() {
     let Pair { near: (mut sink, _stream), far: (_far_sink, mut far_stream) } = pair::<R>().await;
-    let thread_sender = std::rc::Rc::new(std::cell::Cell::new(false));
-    let stop = std::rc::Rc::clone(&thread_sender);
+    let over = std::rc::Rc::new(std::cell::Cell::new(false));
+    let stop = std::rc::Rc::clone(&over);
     R::spawn(async move { while !stop.get() && sink.send(vec![7; 1000]).await.is_ok() {} });
-    let stop = std::rc::Rc::clone(&thread_sender);
+    let stop = std::rc::Rc::clone(&over);
     R::spawn(async move {
         while !stop.get() && far_stream.recv(Size::Small).await.is_ok_and(|b| !b.is_empty()) {}
     });
@@ -574,7 +575,7 @@ async fn a_busy_relay_leaves_time_for_others<R: Runtime>() {
         R::sleep_until(R::now() + Duration::from_millis(1)).await;
         bytes_go_both_ways::<R>().await;
     }
-    thread_sender.set(true);
+    over.set(true);
 }
 
 async fn tasks_run_on_after_their_creator<R: Runtime>() {

@@ -2,6 +2,8 @@
 //!
 //! Nothing here waits. The backends call it, and control uses it to explain a port in use.
 
+mod owner;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -9,6 +11,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::buf::Buf;
+
+pub use self::owner::owner_of;
 
 /// The longest queue of connections that the kernel completed and we have not accepted; the kernel
 /// cuts it to `net.core.somaxconn`.
