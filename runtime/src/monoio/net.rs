@@ -24,10 +24,13 @@ use crate::buf::Buf;
 use crate::poison::Poison;
 use crate::{Abort, Runtime, Size, socket};
 
+use super::turn::Turn;
+
 /// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
     inner: TcpListener,
+    turn: Turn,
 }
 
 /// The receiving half.
@@ -35,6 +38,7 @@ pub struct Listener {
 pub struct Stream {
     socket: Rc<Connection>,
     poison: Poison,
+    turn: Turn,
     /// The last large `recv` took all there was: look before the next one.
     drained: bool,
 }
@@ -44,6 +48,7 @@ pub struct Stream {
 pub struct Sink {
     socket: Rc<Connection>,
     poison: Poison,
+    turn: Turn,
 }
 
 /// What the halves share. The guard comes first: it must forget the descriptor before it closes.
@@ -54,7 +59,8 @@ struct Connection {
 }
 
 pub(crate) fn listen(address: SocketAddr) -> io::Result<Listener> {
-    Ok(Listener { inner: TcpListener::from_std(socket::listen(address)?)? })
+    let inner = TcpListener::from_std(socket::listen(address)?)?;
+    Ok(Listener { inner, turn: Turn::default() })
 }
 
 pub(crate) async fn connect(address: SocketAddr) -> io::Result<(Sink, Stream)> {
@@ -72,18 +78,8 @@ pub(crate) async fn readable(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 impl<R: Runtime<Stream = Stream, Sink = Sink>> crate::Listener<R> for Listener {
     async fn accept(&mut self) -> io::Result<(Sink, Stream, SocketAddr)> {
-        loop {
-            match socket::accept(self.fd()) {
-                Ok((stream, peer)) => {
-                    let (sink, stream) = Connection::halves(TcpStream::from_std(stream)?);
-                    return Ok((sink, stream, peer));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.inner.readable(false).await?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let Self { inner, turn } = self;
+        turn.take(accept(inner)).await
     }
 
     fn local_address(&self) -> io::Result<SocketAddr> {
@@ -91,10 +87,20 @@ impl<R: Runtime<Stream = Stream, Sink = Sink>> crate::Listener<R> for Listener {
     }
 }
 
-impl Listener {
-    fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the listener owns the descriptor and outlives the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.inner.as_raw_fd()) }
+async fn accept(inner: &TcpListener) -> io::Result<(Sink, Stream, SocketAddr)> {
+    // SAFETY: the listener owns the descriptor and outlives the borrow.
+    let fd = unsafe { BorrowedFd::borrow_raw(inner.as_raw_fd()) };
+    loop {
+        match socket::accept(fd) {
+            Ok((stream, peer)) => {
+                let (sink, stream) = Connection::halves(TcpStream::from_std(stream)?);
+                return Ok((sink, stream, peer));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                inner.readable(false).await?;
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -103,8 +109,8 @@ impl Connection {
         let guard = Guard::new(inner.as_raw_fd());
         let socket = Rc::new(Self { guard, inner: UnsafeCell::new(inner) });
         (
-            Sink { socket: Rc::clone(&socket), poison: Poison::default() },
-            Stream { socket, poison: Poison::default(), drained: true },
+            Sink { socket: Rc::clone(&socket), poison: Poison::default(), turn: Turn::default() },
+            Stream { socket, poison: Poison::default(), turn: Turn::default(), drained: true },
         )
     }
 
@@ -138,8 +144,8 @@ impl crate::Stream for Stream {
     async fn recv(&mut self, size: Size) -> io::Result<Buf> {
         self.poison.enter()?;
         let received = match size {
-            Size::Small => self.small().await,
-            Size::Large => self.large().await,
+            Size::Small => self.turn.take(small(&self.socket)).await,
+            Size::Large => self.turn.take(large(&self.socket, &mut self.drained)).await,
         };
         self.poison.leave();
         received
@@ -154,25 +160,23 @@ impl crate::Stream for Stream {
     }
 }
 
-impl Stream {
-    async fn small(&mut self) -> io::Result<Buf> {
-        let (received, buf) = self.socket.receive(Buf::take(Size::Small)).await;
-        received.map(|_| buf)
-    }
+async fn small(socket: &Connection) -> io::Result<Buf> {
+    let (received, buf) = socket.receive(Buf::take(Size::Small)).await;
+    received.map(|_| buf)
+}
 
-    async fn large(&mut self) -> io::Result<Buf> {
-        loop {
-            if self.drained {
-                self.socket.readable().await?;
+async fn large(socket: &Connection, drained: &mut bool) -> io::Result<Buf> {
+    loop {
+        if *drained {
+            socket.readable().await?;
+        }
+        match socket::receive(socket.fd(), Buf::take(Size::Large)) {
+            Ok((buf, full)) => {
+                *drained = !full;
+                return Ok(buf);
             }
-            match socket::receive(self.socket.fd(), Buf::take(Size::Large)) {
-                Ok((buf, full)) => {
-                    self.drained = !full;
-                    return Ok(buf);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained = true,
-                Err(error) => return Err(error),
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => *drained = true,
+            Err(error) => return Err(error),
         }
     }
 }
@@ -199,7 +203,7 @@ impl Sink {
             if rest.bytes_init() == 0 {
                 break Ok(rest.bytes);
             }
-            let (sent, back) = self.socket.send(rest).await;
+            let (sent, back) = self.turn.take(self.socket.send(rest)).await;
             rest = back;
             match sent {
                 Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
