@@ -104,7 +104,7 @@ fn diagnose(errno: i32, facts: &Facts) -> (&'static str, &'static str) {
     }
 }
 
-/// `Seccomp:` in `/proc/self/status` when a filter is installed.
+/// `Seccomp:` in `/proc/thread-self/status` when a filter is installed.
 const SECCOMP_FILTER: u32 = 2;
 
 /// What `ringway doctor` shows of the system; `None` where the system does not tell.
@@ -136,7 +136,7 @@ impl Facts {
             let text = std::fs::read_to_string(format!("/proc/sys/{path}")).ok()?;
             Some(text.trim().to_owned())
         };
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
         Self {
             kernel: sys("kernel/osrelease"),
             io_uring_disabled: sys("kernel/io_uring_disabled").and_then(|text| text.parse().ok()),
@@ -150,7 +150,7 @@ impl Facts {
     }
 }
 
-/// The number behind `name:` in the text of `/proc/self/status`.
+/// The number behind `name:` in the text of `/proc/thread-self/status`.
 fn status_number(status: &str, name: &str) -> Option<u32> {
     let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     value.trim().parse().ok()
