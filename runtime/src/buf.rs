@@ -3,12 +3,11 @@
 //! A [`Buf`] is a window on a block that goes back to the pool of the thread that drops it (a `Buf`
 //! is not `Send`, so that is the thread that took it). Two sizes of block exist; each has a bounded
 //! list of free ones. A backend lends a block to the kernel by value, so a block is in exactly one
-//! place: a free list, a `Buf`, or an operation in flight. The pool never grows by itself: an empty
-//! list allocates, a full one frees.
+//! place: a free list, a `Buf`, or an operation in flight. A block is zeroed when it is allocated and
+//! keeps old bytes after: they lie outside every window. An empty list allocates, a full one frees.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 
 use crate::Size;
 
@@ -58,28 +57,28 @@ impl Pool {
             Size::Large => (&mut self.large, &mut self.lent.large, LARGE_BYTES),
         };
         *lent += 1;
-        list.pop().unwrap_or_else(|| Vec::with_capacity(bytes))
+        list.pop().unwrap_or_else(|| vec![0; bytes])
     }
 
-    fn give(&mut self, mut block: Vec<u8>) {
-        let (list, lent, free_max) = match block.capacity() {
+    fn give(&mut self, block: Vec<u8>) {
+        let (list, lent, free_max) = match block.len() {
             SMALL_BYTES => (&mut self.small, &mut self.lent.small, SMALL_FREE_MAX),
             LARGE_BYTES => (&mut self.large, &mut self.lent.large, LARGE_FREE_MAX),
             _ => return, // made from foreign bytes: not a pool block
         };
         *lent = lent.saturating_sub(1);
         if list.len() < free_max {
-            block.clear();
             list.push(block);
         }
     }
 }
 
-/// Received bytes.
+/// Received bytes: `start..end` of a block.
 #[derive(Debug)]
 pub struct Buf {
     block: Vec<u8>,
     start: usize,
+    end: usize,
     _not_send: PhantomData<*const ()>,
 }
 
@@ -90,25 +89,21 @@ impl Buf {
     }
 
     const fn new(block: Vec<u8>) -> Self {
-        Self { block, start: 0, _not_send: PhantomData }
+        Self { block, start: 0, end: 0, _not_send: PhantomData }
     }
 
-    /// The whole block as room to receive into; drops what the window held.
-    pub(crate) fn room(&mut self) -> &mut [MaybeUninit<u8>] {
-        self.block.clear();
+    /// The whole block as room to receive into; what the window held is void.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
         self.start = 0;
-        self.block.spare_capacity_mut()
+        self.end = 0;
+        &mut self.block
     }
 
     /// Makes the first `n` bytes of the block the window.
-    ///
-    /// # Safety
-    /// The first `n` bytes of [`Self::room`] have been written since.
-    pub(crate) unsafe fn set_filled(&mut self, n: usize) {
-        debug_assert!(n <= self.block.capacity(), "more bytes than the block has");
+    pub(crate) fn set_filled(&mut self, n: usize) {
+        assert!(n <= self.block.len(), "more bytes than the block has");
         self.start = 0;
-        // SAFETY: the caller wrote `n` bytes, which are within the capacity.
-        unsafe { self.block.set_len(n) };
+        self.end = n;
     }
 
     /// Drops the first `n` bytes of the window.
@@ -122,13 +117,13 @@ impl Buf {
 
     /// Drops all but the first `n` bytes of the window.
     pub fn truncate(&mut self, n: usize) {
-        self.block.truncate(self.start.saturating_add(n));
+        self.end = self.end.min(self.start.saturating_add(n));
     }
 
     /// Bytes in the window.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.block.len() - self.start
+        self.end - self.start
     }
 
     /// Whether the window is empty.
@@ -141,12 +136,15 @@ impl Buf {
 impl From<&[u8]> for Buf {
     /// A copy of `bytes`, in a block of the pool when one is large enough.
     fn from(bytes: &[u8]) -> Self {
-        let mut buf = match bytes.len() {
-            0..=SMALL_BYTES => Self::take(Size::Small),
-            0..=LARGE_BYTES => Self::take(Size::Large),
-            more => Self::new(Vec::with_capacity(more)),
+        let mut buf = if bytes.len() <= SMALL_BYTES {
+            Self::take(Size::Small)
+        } else if bytes.len() <= LARGE_BYTES {
+            Self::take(Size::Large)
+        } else {
+            Self::new(vec![0; bytes.len()])
         };
-        buf.block.extend_from_slice(bytes);
+        buf.room()[..bytes.len()].copy_from_slice(bytes);
+        buf.set_filled(bytes.len());
         buf
     }
 }
@@ -162,7 +160,7 @@ impl Drop for Buf {
 impl std::ops::Deref for Buf {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        &self.block[self.start..]
+        &self.block[self.start..self.end]
     }
 }
 

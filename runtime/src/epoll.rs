@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use ::monoio::{LegacyDriver, RuntimeBuilder};
 
-use crate::monoio::net;
+use crate::monoio::{net, whole};
 use crate::{Options, Runtime, StartError, cores};
 
 /// Readiness by epoll(7).
@@ -37,7 +37,7 @@ impl Runtime for Epoll {
                     remedy: "raise the limit of open files (ulimit -n)",
                 }
             })?;
-        Ok(runtime.block_on(async { main().await }))
+        Ok(runtime.block_on(whole(main)))
     }
 
     fn spawn(task: impl Future<Output = ()> + 'static) {

@@ -14,6 +14,12 @@
 //! 5. Deadlines are the caller's: [`Abort::abort`] ends both halves from elsewhere on the same
 //!    thread; a waiting `recv` then returns empty or an error, a waiting `send` an error.
 //! 6. [`StartError`] names the remedy.
+//! 7. A half that is dropped sends nothing; the socket closes when both halves are gone.
+//! 8. A half whose operations never have to wait gives way to other tasks and timers after some of
+//!    them. Tasks must do the same: one that wakes itself in a loop starves its thread.
+//! 9. `Runtime::readable` consumes nothing and may be dropped at any time.
+//! 10. When `main` ends, tasks that still wait are abandoned; a ring may then outlive its runtime
+//!     until the process ends, so end the tasks first where that matters.
 
 mod abort;
 pub mod alloc;
@@ -23,6 +29,7 @@ mod epoll;
 mod glommio;
 pub mod mailbox;
 mod monoio;
+mod poison;
 pub mod probe;
 pub mod socket;
 
@@ -37,6 +44,7 @@ use thiserror::Error;
 pub use self::abort::Abort;
 pub use self::buf::Buf;
 pub use self::epoll::Epoll;
+pub use self::glommio::Glommio;
 pub use self::monoio::Monoio;
 
 /// A backend: a zero-sized marker, so that one binary holds all of them.
@@ -124,7 +132,7 @@ pub trait Sink: 'static {
 pub enum Size {
     /// A head: 2 KiB, also while idle.
     Small,
-    /// A body: 64 KiB.
+    /// A body: 64 KiB, taken only once bytes are there; it costs a system call of its own.
     Large,
 }
 

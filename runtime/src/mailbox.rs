@@ -31,15 +31,20 @@ pub struct Receiver<T> {
 /// # Errors
 /// No eventfd could be had.
 pub fn mailbox<T: Send>() -> io::Result<(Sender<T>, Receiver<T>)> {
+    let wake = Arc::new(eventfd()?);
+    let (sender, receiver) = channel::unbounded();
+    Ok((Sender { queue: sender, wake: Arc::clone(&wake) }, Receiver { queue: receiver, wake }))
+}
+
+/// A non-blocking eventfd.
+pub(crate) fn eventfd() -> io::Result<File> {
     // SAFETY: eventfd takes no pointers.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
-    let wake = Arc::new(unsafe { File::from_raw_fd(fd) });
-    let (sender, receiver) = channel::unbounded();
-    Ok((Sender { queue: sender, wake: Arc::clone(&wake) }, Receiver { queue: receiver, wake }))
+    Ok(unsafe { File::from_raw_fd(fd) })
 }
 
 impl<T> Clone for Sender<T> {
@@ -117,7 +122,7 @@ mod tests {
     fn sending_to_a_receiver_that_is_gone_says_so() {
         let (sender, receiver) = mailbox::<u32>().unwrap();
         drop(receiver);
-        assert!(!sender.clone().send(1));
+        assert!(!sender.send(1));
     }
 
     #[test]

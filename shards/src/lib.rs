@@ -161,7 +161,7 @@ fn run_backend(
     match backend {
         Backend::Monoio => run_on::<runtime::Monoio>(machine, start, tell),
         Backend::Epoll => run_on::<runtime::Epoll>(machine, start, tell),
-        Backend::Glommio => todo!(),
+        Backend::Glommio => run_on::<runtime::Glommio>(machine, start, tell),
     }
 }
 

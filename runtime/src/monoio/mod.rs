@@ -6,6 +6,9 @@
 
 pub(crate) mod net;
 mod ring;
+pub(crate) mod turn;
+
+pub(crate) use self::ring::trial;
 
 use std::future::Future;
 use std::io;
@@ -19,6 +22,13 @@ use crate::{Options, Runtime, StartError, cores};
 #[derive(Clone, Copy, Debug)]
 pub struct Monoio;
 
+/// `main`, and then what this thread keeps for it.
+pub(crate) async fn whole<F: Future>(main: impl FnOnce() -> F) -> F::Output {
+    let output = main().await;
+    turn::end().await;
+    output
+}
+
 impl Runtime for Monoio {
     const NAME: &'static str = "monoio";
     type Listener = net::Listener;
@@ -31,7 +41,7 @@ impl Runtime for Monoio {
     ) -> Result<F::Output, StartError> {
         cores::pin_if(options.core)?;
         let mut runtime = ring::runtime(options.entries)?;
-        Ok(runtime.block_on(async { main().await }))
+        Ok(runtime.block_on(whole(main)))
     }
 
     fn spawn(task: impl Future<Output = ()> + 'static) {

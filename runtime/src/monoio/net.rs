@@ -21,20 +21,25 @@ use ::monoio::net::{TcpListener, TcpStream};
 
 use crate::abort::Guard;
 use crate::buf::Buf;
+use crate::poison::Poison;
 use crate::{Abort, Runtime, Size, socket};
+
+use super::turn::Turn;
 
 /// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
     guard: Guard,
     inner: TcpListener,
+    turn: Turn,
 }
 
 /// The receiving half.
 #[derive(Debug)]
 pub struct Stream {
     socket: Rc<Connection>,
-    poisoned: bool,
+    poison: Poison,
+    turn: Turn,
     /// The last large `recv` took all there was: look before the next one.
     drained: bool,
 }
@@ -43,7 +48,8 @@ pub struct Stream {
 #[derive(Debug)]
 pub struct Sink {
     socket: Rc<Connection>,
-    poisoned: bool,
+    poison: Poison,
+    turn: Turn,
 }
 
 /// What the halves share. The guard comes first: it must forget the descriptor before it closes.
@@ -55,7 +61,7 @@ struct Connection {
 
 pub(crate) fn listen(address: SocketAddr) -> io::Result<Listener> {
     let inner = TcpListener::from_std(socket::listen(address)?)?;
-    Ok(Listener { guard: Guard::new(inner.as_raw_fd()), inner })
+    Ok(Listener { guard: Guard::new(inner.as_raw_fd()), inner, turn: Turn::default() })
 }
 
 pub(crate) async fn connect(address: SocketAddr) -> io::Result<(Sink, Stream)> {
@@ -73,18 +79,8 @@ pub(crate) async fn readable(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 impl<R: Runtime<Stream = Stream, Sink = Sink>> crate::Listener<R> for Listener {
     async fn accept(&mut self) -> io::Result<(Sink, Stream, SocketAddr)> {
-        loop {
-            match socket::accept(self.fd()) {
-                Ok((stream, peer)) => {
-                    let (sink, stream) = Connection::halves(TcpStream::from_std(stream)?);
-                    return Ok((sink, stream, peer));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.inner.readable(false).await?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let Self { inner, turn, .. } = self;
+        turn.take(accept(inner)).await
     }
 
     fn abort_handle(&self) -> Abort {
@@ -96,10 +92,20 @@ impl<R: Runtime<Stream = Stream, Sink = Sink>> crate::Listener<R> for Listener {
     }
 }
 
-impl Listener {
-    fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the listener owns the descriptor and outlives the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.inner.as_raw_fd()) }
+async fn accept(inner: &TcpListener) -> io::Result<(Sink, Stream, SocketAddr)> {
+    // SAFETY: the listener owns the descriptor and outlives the borrow.
+    let fd = unsafe { BorrowedFd::borrow_raw(inner.as_raw_fd()) };
+    loop {
+        match socket::accept(fd) {
+            Ok((stream, peer)) => {
+                let (sink, stream) = Connection::halves(TcpStream::from_std(stream)?);
+                return Ok((sink, stream, peer));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                inner.readable(false).await?;
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -108,8 +114,8 @@ impl Connection {
         let guard = Guard::new(inner.as_raw_fd());
         let socket = Rc::new(Self { guard, inner: UnsafeCell::new(inner) });
         (
-            Sink { socket: Rc::clone(&socket), poisoned: false },
-            Stream { socket, poisoned: false, drained: true },
+            Sink { socket: Rc::clone(&socket), poison: Poison::default(), turn: Turn::default() },
+            Stream { socket, poison: Poison::default(), turn: Turn::default(), drained: true },
         )
     }
 
@@ -141,12 +147,12 @@ impl Connection {
 
 impl crate::Stream for Stream {
     async fn recv(&mut self, size: Size) -> io::Result<Buf> {
-        enter(&mut self.poisoned)?;
+        self.poison.enter()?;
         let received = match size {
-            Size::Small => self.small().await,
-            Size::Large => self.large().await,
+            Size::Small => self.turn.take(small(&self.socket)).await,
+            Size::Large => self.turn.take(large(&self.socket, &mut self.drained)).await,
         };
-        self.poisoned = false;
+        self.poison.leave();
         received
     }
 
@@ -159,25 +165,23 @@ impl crate::Stream for Stream {
     }
 }
 
-impl Stream {
-    async fn small(&mut self) -> io::Result<Buf> {
-        let (received, buf) = self.socket.receive(Buf::take(Size::Small)).await;
-        received.map(|_| buf)
-    }
+async fn small(socket: &Connection) -> io::Result<Buf> {
+    let (received, buf) = socket.receive(Buf::take(Size::Small)).await;
+    received.map(|_| buf)
+}
 
-    async fn large(&mut self) -> io::Result<Buf> {
-        loop {
-            if self.drained {
-                self.socket.readable().await?;
+async fn large(socket: &Connection, drained: &mut bool) -> io::Result<Buf> {
+    loop {
+        if *drained {
+            socket.readable().await?;
+        }
+        match socket::receive(socket.fd(), Buf::take(Size::Large)) {
+            Ok((buf, full)) => {
+                *drained = !full;
+                return Ok(buf);
             }
-            match socket::receive(self.socket.fd(), Buf::take(Size::Large)) {
-                Ok((buf, full)) => {
-                    self.drained = !full;
-                    return Ok(buf);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained = true,
-                Err(error) => return Err(error),
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => *drained = true,
+            Err(error) => return Err(error),
         }
     }
 }
@@ -198,13 +202,13 @@ impl crate::Sink for Sink {
 
 impl Sink {
     async fn all<B: IoBuf>(&mut self, bytes: B) -> io::Result<B> {
-        enter(&mut self.poisoned)?;
+        self.poison.enter()?;
         let mut rest = Rest { bytes, sent: 0 };
         let result = loop {
             if rest.bytes_init() == 0 {
                 break Ok(rest.bytes);
             }
-            let (sent, back) = self.socket.send(rest).await;
+            let (sent, back) = self.turn.take(self.socket.send(rest)).await;
             rest = back;
             match sent {
                 Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
@@ -212,17 +216,9 @@ impl Sink {
                 Err(error) => break Err(error),
             }
         };
-        self.poisoned = false;
+        self.poison.leave();
         result
     }
-}
-
-/// Marks a half as being used; the mark stays if the future is dropped before it ends.
-fn enter(poisoned: &mut bool) -> io::Result<()> {
-    if std::mem::replace(poisoned, true) {
-        return Err(io::ErrorKind::NotConnected.into());
-    }
-    Ok(())
 }
 
 /// What is left to send.
@@ -257,7 +253,7 @@ unsafe impl IoBuf for Buf {
 // SAFETY: as above; `room` is the whole block.
 unsafe impl IoBufMut for Buf {
     fn write_ptr(&mut self) -> *mut u8 {
-        self.room().as_mut_ptr().cast()
+        self.room().as_mut_ptr()
     }
 
     fn bytes_total(&mut self) -> usize {
@@ -265,7 +261,6 @@ unsafe impl IoBufMut for Buf {
     }
 
     unsafe fn set_init(&mut self, n: usize) {
-        // SAFETY: the caller promises that the kernel wrote `n` bytes.
-        unsafe { self.set_filled(n) };
+        self.set_filled(n);
     }
 }

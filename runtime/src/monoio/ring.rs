@@ -24,8 +24,13 @@ const COMPLETIONS_PER_ENTRY: u32 = 4;
 const MEMLOCK_RETRY_MAX: u32 = 20;
 const MEMLOCK_RETRY_PAUSE: Duration = Duration::from_millis(100);
 
+/// A ring like a shard's, to see whether one can be had.
+pub(crate) fn trial(entries: u32) -> io::Result<io_uring::IoUring> {
+    builder(entries).build(entries)
+}
+
 /// Settings of every ring of ours, for `entries` submissions.
-pub(crate) fn builder(entries: u32) -> io_uring::Builder {
+fn builder(entries: u32) -> io_uring::Builder {
     let mut builder = io_uring::IoUring::builder();
     builder
         .setup_single_issuer()

@@ -22,7 +22,7 @@ use shards::{Backend, Options, Report, Reports, Shards};
 pub(crate) fn backends() -> Vec<Backend> {
     let mut all = vec![Backend::Epoll];
     match runtime::probe::uring() {
-        Ok(_) => all.extend([Backend::Monoio]),
+        Ok(_) => all.extend([Backend::Monoio, Backend::Glommio]),
         Err(error) => eprintln!("NOT RUN on monoio and glommio: {error}"),
     }
     all

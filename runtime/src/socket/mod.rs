@@ -2,6 +2,8 @@
 //!
 //! Nothing here waits. The backends call it, and control uses it to explain a port in use.
 
+mod owner;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -9,6 +11,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::buf::Buf;
+
+pub use self::owner::owner_of;
 
 /// The longest queue of connections that the kernel completed and we have not accepted; the kernel
 /// cuts it to `net.core.somaxconn`.
@@ -123,12 +127,64 @@ pub(crate) fn finish(socket: BorrowedFd<'_>) {
 pub(crate) fn receive(socket: BorrowedFd<'_>, mut buf: Buf) -> io::Result<(Buf, bool)> {
     let room = buf.room();
     let size = room.len();
-    // SAFETY: the pointer is good for `size` bytes of room, and the call does not keep it.
+    // SAFETY: the pointer is good for `size` bytes, and the call does not keep it.
     let n = unsafe {
         libc::recv(socket.as_raw_fd(), room.as_mut_ptr().cast(), size, libc::MSG_DONTWAIT)
     };
     let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
-    // SAFETY: the kernel wrote `n` bytes at the start of the room.
-    unsafe { buf.set_filled(n) };
+    buf.set_filled(n);
     Ok((buf, n == size))
+}
+
+/// A socket on its way to `address`: non-blocking, TCP_NODELAY, writable once it is connected or
+/// has failed.
+pub(crate) fn connecting(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket),
+    }
+}
+
+/// Raises the soft limit of open files to the hard one and returns it.
+///
+/// # Errors
+/// As the kernel says.
+pub fn raise_nofile() -> io::Result<u64> {
+    raise(libc::RLIMIT_NOFILE)
+}
+
+/// Raises the soft limit of locked memory to the hard one and returns it.
+///
+/// # Errors
+/// As the kernel says.
+pub fn raise_memlock() -> io::Result<u64> {
+    raise(libc::RLIMIT_MEMLOCK)
+}
+
+fn raise(resource: libc::__rlimit_resource_t) -> io::Result<u64> {
+    let (soft, hard) = limits(resource)?;
+    if soft < hard {
+        let raised = libc::rlimit { rlim_cur: hard, rlim_max: hard };
+        // SAFETY: the pointer is good for the call, which does not keep it.
+        if unsafe { libc::setrlimit(resource, &raw const raised) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(hard)
+}
+
+/// The soft and the hard limit of `resource`.
+pub(crate) fn limits(resource: libc::__rlimit_resource_t) -> io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is good for the call, which does not keep it.
+    if unsafe { libc::getrlimit(resource, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((limit.rlim_cur, limit.rlim_max))
 }
