@@ -21,8 +21,11 @@ const VALUES: [&str; 4] = ["a", "b", "a, b", ""];
 const QUERIES: [&str; 8] =
     ["", "q=a", "q=%61", "p=b&q=a", "q=b&q=a", "q", "p=a+b&q=b", "&&q=a&p=%zz"];
 
+/// Whether an expression should match.
+type Meaning = fn(&str) -> bool;
+
 /// Expressions with what they mean, so that the oracle does not run our engine.
-const EXPRESSIONS: [(&str, fn(&str) -> bool); 5] = [
+const EXPRESSIONS: [(&str, Meaning); 5] = [
     ("/a.*", |text| text.starts_with("/a")),
     ("a|a, b", |text| text == "a" || text == "a, b"),
     ("[/ab]+", |text| !text.is_empty() && text.chars().all(|c| "/ab".contains(c))),
