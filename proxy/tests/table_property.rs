@@ -229,7 +229,7 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
 
 fn edited(routes: &[AttachedRoute], edits: &[Edit]) -> Vec<AttachedRoute> {
     let mut next = Vec::new();
-    for (at, (old, edit)) in routes.iter().zip(edits.iter().cycle()).enumerate() {
+    for (old, edit) in routes.iter().zip(edits.iter().cycle()) {
         match edit {
             Edit::Keep => next.push(old.clone()),
             Edit::Copy => next.push(AttachedRoute {
@@ -237,7 +237,12 @@ fn edited(routes: &[AttachedRoute], edits: &[Edit]) -> Vec<AttachedRoute> {
                 route: Arc::new(Route::clone(&old.route)),
             }),
             Edit::Remove => {}
-            Edit::Replace(new) => next.push(named(at, new.clone())),
+            // Under its old name: no two routes of one configuration share one.
+            Edit::Replace((created, hostnames, rules)) => {
+                let (name, rules) = (Arc::clone(&old.route.name), rules.clone());
+                let route = Arc::new(Route { name, created: *created, rules });
+                next.push(AttachedRoute { hostnames: hostnames.clone(), route });
+            }
         }
     }
     next
