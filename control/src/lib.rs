@@ -1,1 +1,5 @@
 //! control
+
+pub mod api;
+pub mod store;
+pub mod yaml;
