@@ -77,6 +77,7 @@ pub struct CertificateRef {
     pub group: Arc<str>,
     #[serde(default = "secret_kind")]
     pub kind: Arc<str>,
+    #[serde(default)]
     pub name: Arc<str>,
     #[serde(default)]
     pub namespace: Option<Arc<str>>,
@@ -110,6 +111,7 @@ open_enum! {
 pub struct RouteKind {
     #[serde(default = "gateway_group")]
     pub group: Arc<str>,
+    #[serde(default)]
     pub kind: Arc<str>,
 }
 

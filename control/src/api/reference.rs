@@ -16,6 +16,7 @@ pub struct ParentReference {
     pub kind: Arc<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Arc<str>>,
+    #[serde(default)]
     pub name: Arc<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub section_name: Option<Arc<str>>,
@@ -31,6 +32,7 @@ pub struct BackendRef {
     pub group: Arc<str>,
     #[serde(default = "service_kind")]
     pub kind: Arc<str>,
+    #[serde(default)]
     pub name: Arc<str>,
     #[serde(default)]
     pub namespace: Option<Arc<str>>,

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use proxy::ir::Ir;
 
 use crate::store::Snapshot;
+pub(crate) use matching::check_pattern;
 pub use status::{Problem, Statuses};
 
 /// What a snapshot means.

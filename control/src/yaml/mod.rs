@@ -9,5 +9,6 @@ mod node;
 mod parse;
 
 pub use de::DecodeError;
+pub(crate) use node::quote;
 pub use node::{Key, Node, Position, Value};
 pub use parse::{SyntaxError, parse};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 use thiserror::Error as ThisError;
 
 use super::node::{Key, Node, Position, Value};
@@ -17,24 +17,57 @@ pub struct SyntaxError {
     pub message: String,
 }
 
-/// Reads every document of `text`. On a syntax error the documents before it are still given.
+/// Reads every document of `text`. A syntax error costs only the document it stands in.
 #[must_use]
-pub fn parse(text: &str) -> (Vec<Node>, Option<SyntaxError>) {
-    let mut builder = Builder::default();
-    for event in Parser::new_from_str(text) {
-        let step = match event {
-            Ok((event, span)) => builder.take(event, span),
-            Err(error) => Err(scan_error(&error)),
-        };
-        if let Err(error) = step {
-            return (builder.documents, Some(error));
+pub fn parse(text: &str) -> (Vec<Node>, Vec<SyntaxError>) {
+    let (mut documents, mut errors) = (Vec::new(), Vec::new());
+    for (lines_before, part) in parts(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+        let mut builder = Builder { lines_before, ..Builder::default() };
+        for event in Parser::new_from_str(part) {
+            let step = match event {
+                Ok((event, span)) => builder.take(event, span),
+                Err(error) => Err(builder.scan_error(&error)),
+            };
+            if let Err(error) = step {
+                builder.documents.clear();
+                errors.push(error);
+                break;
+            }
         }
+        documents.append(&mut builder.documents);
     }
-    (builder.documents, None)
+    (documents, errors)
+}
+
+/// Splits at lines that begin a document, which YAML allows nowhere inside one. Gives each part
+/// with the number of lines before it; a part of directives or comments alone is left out.
+fn parts(text: &str) -> Vec<(u32, &str)> {
+    let mut parts = Vec::new();
+    let (mut start, mut start_line, mut offset, mut has_content) = (0, 0, 0, false);
+    for (number, line) in (0_u32..).zip(text.split_inclusive('\n')) {
+        let begins = line
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
+        if begins {
+            if has_content {
+                parts.push((start_line, &text[start..offset]));
+            }
+            (start, start_line, has_content) = (offset, number, false);
+            has_content |= !line[3..].trim().is_empty();
+        } else {
+            has_content |= !line.trim().is_empty() && !line.starts_with(['#', '%']);
+        }
+        offset += line.len();
+    }
+    if has_content {
+        parts.push((start_line, &text[start..]));
+    }
+    parts
 }
 
 #[derive(Default)]
 struct Builder {
+    lines_before: u32,
     documents: Vec<Node>,
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
@@ -55,13 +88,13 @@ enum Content {
 
 impl Builder {
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), SyntaxError> {
-        let at = position(span);
+        let at = self.position(span.start);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let forced = tag.is_some_and(|tag| tag.suffix == "str");
                 let plain = matches!(style, ScalarStyle::Plain) && !forced;
                 let value = if plain { scalar(&text) } else { Value::Text(text.into_owned()) };
-                self.put(Node { at, value }, anchor, plain)
+                self.put(Node { at, value }, anchor)
             }
             Event::Alias(anchor) => {
                 let Some(mut node) = self.anchors.get(&anchor).cloned() else {
@@ -69,7 +102,7 @@ impl Builder {
                 };
                 self.nodes += count(&node);
                 node.at = at;
-                self.put(node, 0, false)
+                self.put(node, 0)
             }
             Event::SequenceStart(anchor, _) => self.open(at, anchor, Content::List(Vec::new())),
             Event::MappingStart(anchor, _) => {
@@ -82,6 +115,16 @@ impl Builder {
             }
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
         }
+    }
+
+    fn position(&self, marker: Marker) -> Position {
+        let bounded = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let line = bounded(marker.line()).saturating_add(self.lines_before);
+        Position { line, column: bounded(marker.col()).saturating_add(1) }
+    }
+
+    fn scan_error(&self, error: &ScanError) -> SyntaxError {
+        SyntaxError { at: self.position(*error.marker()), message: error.info().to_owned() }
     }
 
     fn open(&mut self, at: Position, anchor: usize, content: Content) -> Result<(), SyntaxError> {
@@ -98,11 +141,11 @@ impl Builder {
             Content::List(items) => Value::List(items),
             Content::Map { entries, .. } => Value::Map(merge(entries)),
         };
-        self.put(Node { at: open.at, value }, open.anchor, false)
+        self.put(Node { at: open.at, value }, open.anchor)
     }
 
     /// Places a finished node where it belongs: as a key, a value, an item or a document.
-    fn put(&mut self, node: Node, anchor: usize, plain: bool) -> Result<(), SyntaxError> {
+    fn put(&mut self, node: Node, anchor: usize) -> Result<(), SyntaxError> {
         self.nodes += 1;
         if self.nodes > NODES_MAX {
             return Err(error(node.at, "the file holds too many values"));
@@ -115,14 +158,14 @@ impl Builder {
             Some(Content::List(items)) => items.push(node),
             Some(Content::Map { entries, key }) => match key.take() {
                 Some(key) => entries.push((key, node)),
-                None => *key = Some(as_key(&node, plain)?),
+                None => *key = Some(as_key(&node)?),
             },
         }
         Ok(())
     }
 }
 
-fn as_key(node: &Node, _plain: bool) -> Result<Key, SyntaxError> {
+fn as_key(node: &Node) -> Result<Key, SyntaxError> {
     let name = match &node.value {
         Value::Text(text) => text.clone(),
         Value::Bool(_) | Value::Int(_) | Value::Float(_) => node.describe(),
@@ -185,22 +228,8 @@ fn count(node: &Node) -> usize {
     below + 1
 }
 
-fn position(span: Span) -> Position {
-    mark(span.start.line(), span.start.col())
-}
-
-fn mark(line: usize, column: usize) -> Position {
-    let bounded = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-    Position { line: bounded(line), column: bounded(column).saturating_add(1) }
-}
-
 fn error(at: Position, message: &str) -> SyntaxError {
     SyntaxError { at, message: message.to_owned() }
-}
-
-fn scan_error(error: &ScanError) -> SyntaxError {
-    let marker = error.marker();
-    SyntaxError { at: mark(marker.line(), marker.col()), message: error.info().to_owned() }
 }
 
 /// Nesting of one document.
@@ -214,8 +243,8 @@ mod tests {
     use super::*;
 
     fn one(text: &str) -> Node {
-        let (documents, error) = parse(text);
-        assert_eq!(error, None);
+        let (documents, errors) = parse(text);
+        assert_eq!(errors, []);
         documents.into_iter().next().unwrap()
     }
 
@@ -229,17 +258,26 @@ mod tests {
 
     #[test]
     fn several_documents_and_json_are_read() {
-        let (documents, error) = parse("a: 1\n---\n{\"b\": [true, null]}\n---\n");
-        assert_eq!(error, None);
+        let (documents, errors) = parse("a: 1\n---\n{\"b\": [true, null]}\n---\n");
+        assert_eq!(errors, []);
         assert_eq!(documents[0].get("a").unwrap().value, Value::Int(1));
         assert_eq!(documents[1].items_of("b")[0].value, Value::Bool(true));
     }
 
     #[test]
-    fn a_syntax_error_keeps_the_documents_before_it() {
-        let (documents, error) = parse("a: 1\n---\nb: [\n");
-        assert_eq!(documents.len(), 1);
-        assert!(error.unwrap().at.line >= 3);
+    fn a_syntax_error_costs_only_its_document() {
+        let (documents, errors) = parse("a: 1\n---\nb: [\n---\nc: 1\n---\nd: }\n");
+        assert_eq!(documents.len(), 2);
+        assert_eq!(documents[1].locate("c"), Position { line: 5, column: 1 });
+        let lines: Vec<_> = errors.iter().map(|error| error.at.line).collect();
+        assert_eq!(lines.len(), 2);
+        assert!((3..=4).contains(&lines[0]) && lines[1] == 7, "{lines:?}");
+    }
+
+    #[test]
+    fn directives_and_comments_alone_are_no_document() {
+        let (documents, errors) = parse("%YAML 1.2\n# hello\n---\na: 1\n---\n# end\n");
+        assert_eq!((documents.len(), errors.len()), (1, 0));
     }
 
     #[test]
@@ -265,6 +303,6 @@ mod tests {
             let below = format!("*a{},", level - 1).repeat(10);
             text.push_str(&format!("a{level}: &a{level} [{below}]\n"));
         }
-        assert!(parse(&text).1.is_some());
+        assert!(!parse(&text).1.is_empty());
     }
 }
