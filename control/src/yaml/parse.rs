@@ -268,7 +268,7 @@ mod tests {
     fn a_syntax_error_costs_only_its_document() {
         let (documents, errors) = parse("a: 1\n---\nb: [\n---\nc: 1\n---\nd: }\n");
         assert_eq!(documents.len(), 2);
-        assert_eq!(documents[1].locate("c"), Position { line: 5, column: 1 });
+        assert_eq!(documents[1].locate("c"), Position { line: 5, column: 4 });
         let lines: Vec<_> = errors.iter().map(|error| error.at.line).collect();
         assert_eq!(lines.len(), 2);
         assert!((3..=4).contains(&lines[0]) && lines[1] == 7, "{lines:?}");
