@@ -8,6 +8,7 @@ use crate::api::{Kind, Name};
 use crate::files::document::{self, Document, Entry};
 use crate::files::tree;
 use crate::store::Store;
+use crate::translate::status::Reason;
 use crate::translate::{self, Problem};
 use crate::yaml::{Node, Position, Value, quote};
 
@@ -125,7 +126,7 @@ fn unknown_classes(objects: &BTreeMap<(Kind, Name), (PathBuf, Entry)>) -> Vec<Pr
                 kind: Kind::Gateway,
                 object: name.clone(),
                 field: "spec.gatewayClassName".to_owned(),
-                reason: translate::status::Reason::Invalid,
+                reason: Reason::Invalid,
                 message: format!(
                     "found {}, allowed: {CLASS}, or a GatewayClass in these files",
                     quote(class)
@@ -144,6 +145,11 @@ fn place(problem: &Problem, objects: &BTreeMap<(Kind, Name), (PathBuf, Entry)>) 
         let inside = below.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
         inside && !finding.field.is_empty()
     };
+    // Conflicts are judged by fields that may be blanked.
+    let is_doubtful = matches!(problem.reason, Reason::HostnameConflict | Reason::ProtocolConflict);
+    if findings.is_some() && is_doubtful {
+        return None;
+    }
     if findings.is_some_and(|findings| findings.iter().any(is_known)) {
         return None;
     }

@@ -190,11 +190,11 @@ impl Rules<'_> {
         self.path(one, &format!("{field}.path"));
         // The same name in another case is the same header.
         let headers = one.items_of("headers");
-        let name = |header: &Node| header.text_of("name").map(str::to_ascii_lowercase);
         for (index, header) in headers.iter().enumerate() {
-            let own = name(header).filter(|own| Some(own.as_str()) != header.text_of("name"));
-            let again = own.is_some() && headers[..index].iter().any(|other| name(other) == own);
-            if again {
+            let Some(own) = header.text_of("name") else { continue };
+            let earlier = || headers[..index].iter().filter_map(|other| other.text_of("name"));
+            let differs = earlier().all(|other| other != own);
+            if differs && earlier().any(|other| other.eq_ignore_ascii_case(own)) {
                 let what = "is matched already; header names do not differ by case";
                 self.add(&format!("{field}.headers[{index}].name"), what);
             }

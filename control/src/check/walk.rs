@@ -160,7 +160,7 @@ fn unknown(name: &str, fields: &[Field]) -> String {
 fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let lower = name.to_ascii_lowercase();
     let measured = known.map(|known| (distance(&lower, &known.to_ascii_lowercase()), known));
-    measured.min().filter(|(far, near)| *far <= near.len() / 3).map(|(_, near)| near)
+    measured.min().filter(|(far, near)| *far <= near.len().div_ceil(3)).map(|(_, near)| near)
 }
 
 /// Edits between two short words (Levenshtein).

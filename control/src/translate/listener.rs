@@ -40,7 +40,7 @@ pub(super) struct Listener {
     /// With whom it conflicts.
     pub conflict: Option<Fault>,
     /// What in its references is wrong.
-    pub unresolved: Option<Fault>,
+    pub unresolved: Vec<Fault>,
     /// Which sibling's hostname overlaps under TLS.
     pub overlap: Option<String>,
 }
@@ -77,7 +77,7 @@ impl Listener {
 
     /// All its faults.
     pub(super) fn faults(&self) -> impl Iterator<Item = &Fault> {
-        [&self.refusal, &self.conflict, &self.unresolved].into_iter().flatten()
+        self.refusal.iter().chain(&self.conflict).chain(&self.unresolved)
     }
 
     /// Its conditions.
@@ -105,7 +105,7 @@ impl Listener {
             ),
         };
         let resolved = Condition::unless(
-            self.unresolved.as_ref(),
+            self.unresolved.first(),
             ConditionType::ResolvedRefs,
             Reason::ResolvedRefs,
             "All references are resolved",
@@ -160,7 +160,7 @@ pub(super) fn plan(
         kinds: Vec::new(),
         refusal: None,
         conflict: None,
-        unresolved: None,
+        unresolved: Vec::new(),
         overlap: None,
     };
     listener.refusal = refusal(object, &listener);
@@ -224,7 +224,7 @@ fn read_kinds(object: &Gateway, listener: &mut Listener) {
             listener.name, kind.kind, kind.group
         );
         let field = listener.field(&format!("allowedRoutes.kinds[{position}].kind"));
-        listener.unresolved = Some(Fault::new(Reason::InvalidRouteKinds, field, message));
+        listener.unresolved.push(Fault::new(Reason::InvalidRouteKinds, field, message));
     }
 }
 
@@ -244,7 +244,7 @@ fn read_certificates(
             listener.name
         );
         let field = listener.field("tls.certificateRefs");
-        listener.unresolved = Some(Fault::new(Reason::InvalidCertificateRef, field, message));
+        listener.unresolved.push(Fault::new(Reason::InvalidCertificateRef, field, message));
     }
     let mut certificates = Vec::new();
     for (position, reference) in refs.iter().enumerate() {
@@ -252,7 +252,7 @@ fn read_certificates(
         certificates.extend(certificate.map(|certificate| (*certificate).clone()));
         if let Some((reason, message)) = fault {
             let field = listener.field(&format!("tls.certificateRefs[{position}].name"));
-            listener.unresolved.get_or_insert_with(|| Fault::new(reason, field, message));
+            listener.unresolved.push(Fault::new(reason, field, message));
         }
     }
     if !certificates.is_empty() {
