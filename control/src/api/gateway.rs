@@ -1,0 +1,185 @@
+//! Gateway.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{GATEWAY_GROUP, Meta};
+
+/// A Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Gateway {
+    pub metadata: Meta,
+    pub spec: GatewaySpec,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GatewaySpec {
+    pub gateway_class_name: Arc<str>,
+    pub listeners: Vec<Listener>,
+    pub addresses: Vec<GatewayAddress>,
+    /// Only its `parametersRef` matters without a cluster.
+    pub infrastructure: Infrastructure,
+    /// Client certificates, either side; not supported yet, kept so that it is refused.
+    pub tls: Option<serde_json::Value>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Infrastructure {
+    pub parameters_ref: Option<serde_json::Value>,
+}
+
+/// A listener of a Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Listener {
+    pub name: Arc<str>,
+    pub hostname: Option<Arc<str>>,
+    pub port: u16,
+    pub protocol: Protocol,
+    pub tls: Option<ListenerTls>,
+    pub allowed_routes: AllowedRoutes,
+    /// Filters before routing; not supported yet, kept so that it is refused.
+    pub filters: Option<serde_json::Value>,
+}
+
+open_enum! {
+    /// What a listener speaks.
+    Protocol {
+        Http = "HTTP",
+        Https = "HTTPS",
+    } default Http
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ListenerTls {
+    pub mode: TlsMode,
+    pub certificate_refs: Vec<CertificateRef>,
+}
+
+open_enum! {
+    /// Who ends TLS.
+    TlsMode {
+        Terminate = "Terminate",
+        Passthrough = "Passthrough",
+    } default Terminate
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateRef {
+    #[serde(default)]
+    pub group: Arc<str>,
+    #[serde(default = "secret_kind")]
+    pub kind: Arc<str>,
+    #[serde(default)]
+    pub name: Arc<str>,
+    #[serde(default)]
+    pub namespace: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct AllowedRoutes {
+    pub namespaces: NamespaceScope,
+    pub kinds: Vec<RouteKind>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct NamespaceScope {
+    pub from: FromNamespaces,
+    pub selector: Option<LabelSelector>,
+}
+
+open_enum! {
+    /// From which namespaces routes may attach.
+    FromNamespaces {
+        All = "All",
+        None = "None",
+        Same = "Same",
+        Selector = "Selector",
+    } default Same
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteKind {
+    #[serde(default = "gateway_group")]
+    pub group: Arc<str>,
+    #[serde(default)]
+    pub kind: Arc<str>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct LabelSelector {
+    pub match_labels: BTreeMap<Arc<str>, Arc<str>>,
+    pub match_expressions: Vec<SelectorRequirement>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SelectorRequirement {
+    pub key: Arc<str>,
+    pub operator: Operator,
+    pub values: Vec<Arc<str>>,
+}
+
+open_enum! {
+    /// How a label is compared.
+    Operator {
+        In = "In",
+        NotIn = "NotIn",
+        Exists = "Exists",
+        DoesNotExist = "DoesNotExist",
+    } default In
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GatewayAddress {
+    #[serde(rename = "type")]
+    pub kind: AddressType,
+    pub value: Option<Arc<str>>,
+}
+
+open_enum! {
+    /// What a Gateway's address is.
+    AddressType {
+        IpAddress = "IPAddress",
+        Hostname = "Hostname",
+    } default IpAddress
+}
+
+impl LabelSelector {
+    /// Whether it selects an object with these labels. An unknown operator selects nothing.
+    #[must_use]
+    pub fn selects(&self, labels: &BTreeMap<Arc<str>, Arc<str>>) -> bool {
+        let equal = self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value));
+        equal
+            && self.match_expressions.iter().all(|requirement| {
+                let label = labels.get(&requirement.key);
+                let listed = label.is_some_and(|label| requirement.values.contains(label));
+                match requirement.operator {
+                    Operator::In => listed,
+                    Operator::NotIn => !listed,
+                    Operator::Exists => label.is_some(),
+                    Operator::DoesNotExist => label.is_none(),
+                    Operator::Unknown(_) => false,
+                }
+            })
+    }
+}
+
+fn gateway_group() -> Arc<str> {
+    GATEWAY_GROUP.into()
+}
+
+fn secret_kind() -> Arc<str> {
+    "Secret".into()
+}

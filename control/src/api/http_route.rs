@@ -1,0 +1,97 @@
+//! HTTPRoute.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::{BackendRef, Filter, Meta, ParentReference};
+
+/// An HTTPRoute.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HttpRoute {
+    pub metadata: Meta,
+    pub spec: HttpRouteSpec,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HttpRouteSpec {
+    pub parent_refs: Vec<ParentReference>,
+    pub hostnames: Vec<Arc<str>>,
+    /// Absent rules mean one empty rule: everything, answered 500.
+    pub rules: Option<Vec<Rule>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Rule {
+    pub name: Option<Arc<str>>,
+    pub matches: Vec<Match>,
+    pub filters: Vec<Filter>,
+    pub backend_refs: Vec<BackendRef>,
+    /// Not supported yet; kept so that it is refused and never ignored.
+    pub timeouts: Option<serde_json::Value>,
+    /// Not supported yet; kept so that it is refused and never ignored.
+    pub retry: Option<serde_json::Value>,
+    /// Not supported yet; kept so that it is refused and never ignored.
+    pub session_persistence: Option<serde_json::Value>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Match {
+    pub path: PathMatch,
+    pub headers: Vec<HeaderMatch>,
+    pub query_params: Vec<QueryMatch>,
+    pub method: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PathMatch {
+    #[serde(rename = "type")]
+    pub kind: PathMatchType,
+    pub value: Arc<str>,
+}
+
+impl Default for PathMatch {
+    fn default() -> Self {
+        Self { kind: PathMatchType::PathPrefix, value: "/".into() }
+    }
+}
+
+open_enum! {
+    /// How a path is compared.
+    PathMatchType {
+        Exact = "Exact",
+        PathPrefix = "PathPrefix",
+        RegularExpression = "RegularExpression",
+    } default PathPrefix
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HeaderMatch {
+    #[serde(rename = "type")]
+    pub kind: ValueMatchType,
+    pub name: Arc<str>,
+    pub value: Arc<str>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct QueryMatch {
+    #[serde(rename = "type")]
+    pub kind: ValueMatchType,
+    pub name: Arc<str>,
+    pub value: Arc<str>,
+}
+
+open_enum! {
+    /// How a header or query parameter is compared.
+    ValueMatchType {
+        Exact = "Exact",
+        RegularExpression = "RegularExpression",
+    } default Exact
+}

@@ -1,0 +1,212 @@
+//! The kinds this release reads, and one object of any of them.
+
+use std::sync::Arc;
+
+use super::{
+    ConfigMap, EndpointSlice, Gateway, GatewayClass, HttpRoute, Meta, Name, Namespace,
+    ReferenceGrant, Secret, Service,
+};
+use crate::yaml::{DecodeError, Node};
+
+/// A kind of object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(into = "&'static str")]
+pub enum Kind {
+    /// v1 ConfigMap.
+    ConfigMap,
+    /// discovery.k8s.io/v1 EndpointSlice.
+    EndpointSlice,
+    /// Gateway API Gateway.
+    Gateway,
+    /// Gateway API GatewayClass.
+    GatewayClass,
+    /// Gateway API HTTPRoute.
+    HttpRoute,
+    /// v1 Namespace.
+    Namespace,
+    /// Gateway API ReferenceGrant.
+    ReferenceGrant,
+    /// v1 Secret.
+    Secret,
+    /// v1 Service.
+    Service,
+}
+
+/// One decoded object.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "each variant is its kind")]
+pub enum Object {
+    ConfigMap(Arc<ConfigMap>),
+    EndpointSlice(Arc<EndpointSlice>),
+    Gateway(Arc<Gateway>),
+    GatewayClass(Arc<GatewayClass>),
+    HttpRoute(Arc<HttpRoute>),
+    Namespace(Arc<Namespace>),
+    ReferenceGrant(Arc<ReferenceGrant>),
+    Secret(Arc<Secret>),
+    Service(Arc<Service>),
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::ConfigMap,
+        Self::EndpointSlice,
+        Self::Gateway,
+        Self::GatewayClass,
+        Self::HttpRoute,
+        Self::Namespace,
+        Self::ReferenceGrant,
+        Self::Secret,
+        Self::Service,
+    ];
+
+    /// The API's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Gateway => "Gateway",
+            Self::GatewayClass => "GatewayClass",
+            Self::HttpRoute => "HTTPRoute",
+            Self::Namespace => "Namespace",
+            Self::ReferenceGrant => "ReferenceGrant",
+            Self::Secret => "Secret",
+            Self::Service => "Service",
+        }
+    }
+
+    /// The API versions under which the kind is read, the preferred one first.
+    #[must_use]
+    pub fn versions(self) -> &'static [&'static str] {
+        match self {
+            Self::ConfigMap | Self::Namespace | Self::Secret | Self::Service => &["v1"],
+            Self::EndpointSlice => &["discovery.k8s.io/v1"],
+            Self::Gateway | Self::GatewayClass | Self::HttpRoute | Self::ReferenceGrant => {
+                &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]
+            }
+        }
+    }
+
+    /// Whether objects of the kind live in a namespace.
+    #[must_use]
+    pub fn is_namespaced(self) -> bool {
+        !matches!(self, Self::GatewayClass | Self::Namespace)
+    }
+
+    /// The kind of an object with this `apiVersion` and `kind`, if it is one of ours.
+    #[must_use]
+    pub fn of(version: &str, kind: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|ours| ours.as_str() == kind && ours.versions().contains(&version))
+    }
+
+    /// Decodes an object of this kind; a namespaced one without namespace is put in `default`.
+    ///
+    /// # Errors
+    /// The tree does not have the kind's shape.
+    pub fn decode(self, node: &Node) -> Result<Object, DecodeError> {
+        Ok(match self {
+            Self::ConfigMap => Object::ConfigMap(Arc::new(self.placed(node.decode()?))),
+            Self::EndpointSlice => Object::EndpointSlice(Arc::new(self.placed(node.decode()?))),
+            Self::Gateway => Object::Gateway(Arc::new(self.placed(node.decode()?))),
+            Self::GatewayClass => Object::GatewayClass(Arc::new(self.placed(node.decode()?))),
+            Self::HttpRoute => Object::HttpRoute(Arc::new(self.placed(node.decode()?))),
+            Self::Namespace => Object::Namespace(Arc::new(self.placed(node.decode()?))),
+            Self::ReferenceGrant => Object::ReferenceGrant(Arc::new(self.placed(node.decode()?))),
+            Self::Secret => Object::Secret(Arc::new(self.placed(node.decode()?))),
+            Self::Service => Object::Service(Arc::new(self.placed(node.decode()?))),
+        })
+    }
+
+    /// The name of an object of this kind, read from its tree.
+    #[must_use]
+    pub fn name_of(self, node: &Node) -> Option<Name> {
+        let meta = node.get("metadata")?;
+        let namespace = match meta.text_of("namespace") {
+            _ if !self.is_namespaced() => "",
+            None | Some("") => DEFAULT_NAMESPACE,
+            Some(namespace) => namespace,
+        };
+        Some(Name::new(namespace, meta.text_of("name")?))
+    }
+
+    fn placed<T: Placed>(self, mut object: T) -> T {
+        let meta = object.meta_mut();
+        if !self.is_namespaced() {
+            meta.namespace = "".into();
+        } else if meta.namespace.is_empty() {
+            meta.namespace = DEFAULT_NAMESPACE.into();
+        }
+        object
+    }
+}
+
+impl From<Kind> for &'static str {
+    fn from(kind: Kind) -> Self {
+        kind.as_str()
+    }
+}
+
+impl Object {
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::ConfigMap(_) => Kind::ConfigMap,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Gateway(_) => Kind::Gateway,
+            Self::GatewayClass(_) => Kind::GatewayClass,
+            Self::HttpRoute(_) => Kind::HttpRoute,
+            Self::Namespace(_) => Kind::Namespace,
+            Self::ReferenceGrant(_) => Kind::ReferenceGrant,
+            Self::Secret(_) => Kind::Secret,
+            Self::Service(_) => Kind::Service,
+        }
+    }
+
+    /// Its metadata.
+    #[must_use]
+    pub fn meta(&self) -> &Meta {
+        match self {
+            Self::ConfigMap(object) => &object.metadata,
+            Self::EndpointSlice(object) => &object.metadata,
+            Self::Gateway(object) => &object.metadata,
+            Self::GatewayClass(object) => &object.metadata,
+            Self::HttpRoute(object) => &object.metadata,
+            Self::Namespace(object) => &object.metadata,
+            Self::ReferenceGrant(object) => &object.metadata,
+            Self::Secret(object) => &object.metadata,
+            Self::Service(object) => &object.metadata,
+        }
+    }
+}
+
+trait Placed {
+    fn meta_mut(&mut self) -> &mut Meta;
+}
+
+macro_rules! placed {
+    ($($kind:ty),+) => {
+        $(impl Placed for $kind {
+            fn meta_mut(&mut self) -> &mut Meta { &mut self.metadata }
+        })+
+    };
+}
+
+placed!(
+    ConfigMap,
+    EndpointSlice,
+    Gateway,
+    GatewayClass,
+    HttpRoute,
+    Namespace,
+    ReferenceGrant,
+    Secret,
+    Service
+);
+
+/// Where `kubectl apply` puts an object that names no namespace.
+const DEFAULT_NAMESPACE: &str = "default";

@@ -1,0 +1,163 @@
+//! The newest version of every object, and cheap snapshots of all of them.
+//!
+//! Filled by [`crate::files`] (and later by watchers), read by [`crate::translate`]. Keeps one thing
+//! beside the objects: the last certificate of each Secret that could be used, so that a Secret which
+//! turns bad keeps serving while translation stays a pure function of the snapshot. Invariant: a
+//! snapshot never changes, and a map that did not change keeps its address.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use proxy::ir;
+
+use crate::api::{
+    ConfigMap, EndpointSlice, Gateway, GatewayClass, HttpRoute, Kind, Name, Namespace, Object,
+    ReferenceGrant, Secret, Service,
+};
+
+/// All objects at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// ConfigMaps.
+    pub config_maps: Arc<BTreeMap<Name, Arc<ConfigMap>>>,
+    /// EndpointSlices.
+    pub endpoint_slices: Arc<BTreeMap<Name, Arc<EndpointSlice>>>,
+    /// Gateways.
+    pub gateways: Arc<BTreeMap<Name, Arc<Gateway>>>,
+    /// GatewayClasses.
+    pub gateway_classes: Arc<BTreeMap<Name, Arc<GatewayClass>>>,
+    /// HTTPRoutes.
+    pub http_routes: Arc<BTreeMap<Name, Arc<HttpRoute>>>,
+    /// Namespaces.
+    pub namespaces: Arc<BTreeMap<Name, Arc<Namespace>>>,
+    /// ReferenceGrants.
+    pub reference_grants: Arc<BTreeMap<Name, Arc<ReferenceGrant>>>,
+    /// Secrets.
+    pub secrets: Arc<BTreeMap<Name, Arc<Secret>>>,
+    /// Services.
+    pub services: Arc<BTreeMap<Name, Arc<Service>>>,
+    /// The certificate of each TLS Secret.
+    pub certificates: Arc<BTreeMap<Name, SecretCertificate>>,
+    /// Addresses of DNS names that Services lead to.
+    pub resolved: Arc<HashMap<Arc<str>, Vec<IpAddr>>>,
+    /// A class that needs no GatewayClass object (`--class`), for running from files.
+    pub implicit_class: Option<Arc<str>>,
+    /// Addresses to show in the status of Gateways that ask for none.
+    pub host_addresses: Arc<[IpAddr]>,
+}
+
+/// What became of the certificate in a Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretCertificate {
+    /// The newest certificate that could be used; `None` if there never was one.
+    pub usable: Option<Arc<ir::Certificate>>,
+    /// Why the Secret's present content cannot be used, if so.
+    pub fault: Option<Arc<str>>,
+}
+
+/// The store.
+#[derive(Debug, Default)]
+pub struct Store {
+    snapshot: Snapshot,
+}
+
+impl Store {
+    /// An empty store for one process.
+    #[must_use]
+    pub fn new(implicit_class: Option<Arc<str>>, host_addresses: Arc<[IpAddr]>) -> Self {
+        Self { snapshot: Snapshot { implicit_class, host_addresses, ..Snapshot::default() } }
+    }
+
+    /// Everything as it is now; costs a few reference counts.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot.clone()
+    }
+
+    /// Adds or replaces an object.
+    pub fn put(&mut self, object: Object) {
+        let name = object.meta().full_name();
+        let all = &mut self.snapshot;
+        match object {
+            Object::ConfigMap(object) => insert(&mut all.config_maps, name, object),
+            Object::EndpointSlice(object) => insert(&mut all.endpoint_slices, name, object),
+            Object::Gateway(object) => insert(&mut all.gateways, name, object),
+            Object::GatewayClass(object) => insert(&mut all.gateway_classes, name, object),
+            Object::HttpRoute(object) => insert(&mut all.http_routes, name, object),
+            Object::Namespace(object) => insert(&mut all.namespaces, name, object),
+            Object::ReferenceGrant(object) => insert(&mut all.reference_grants, name, object),
+            Object::Secret(object) => {
+                self.put_certificate(&name, &object);
+                insert(&mut self.snapshot.secrets, name, object);
+            }
+            Object::Service(object) => insert(&mut all.services, name, object),
+        }
+    }
+
+    /// Removes an object; a Secret's last good certificate goes with it.
+    pub fn remove(&mut self, kind: Kind, name: &Name) {
+        let all = &mut self.snapshot;
+        match kind {
+            Kind::ConfigMap => remove(&mut all.config_maps, name),
+            Kind::EndpointSlice => remove(&mut all.endpoint_slices, name),
+            Kind::Gateway => remove(&mut all.gateways, name),
+            Kind::GatewayClass => remove(&mut all.gateway_classes, name),
+            Kind::HttpRoute => remove(&mut all.http_routes, name),
+            Kind::Namespace => remove(&mut all.namespaces, name),
+            Kind::ReferenceGrant => remove(&mut all.reference_grants, name),
+            Kind::Secret => {
+                remove(&mut all.secrets, name);
+                remove(&mut all.certificates, name);
+            }
+            Kind::Service => remove(&mut all.services, name),
+        }
+    }
+
+    /// Takes new answers of the resolver.
+    pub fn set_resolved(&mut self, resolved: HashMap<Arc<str>, Vec<IpAddr>>) {
+        if *self.snapshot.resolved != resolved {
+            self.snapshot.resolved = Arc::new(resolved);
+        }
+    }
+
+    fn put_certificate(&mut self, name: &Name, secret: &Secret) {
+        if &*secret.kind != TLS_SECRET_TYPE {
+            remove(&mut self.snapshot.certificates, name);
+            return;
+        }
+        let before = self.snapshot.certificates.get(name).and_then(|entry| entry.usable.clone());
+        let entry = match read_certificate(name, secret) {
+            Ok(certificate) => {
+                let same = before.filter(|before| **before == certificate);
+                let usable = same.unwrap_or_else(|| Arc::new(certificate));
+                SecretCertificate { usable: Some(usable), fault: None }
+            }
+            Err(fault) => SecretCertificate { usable: before, fault: Some(fault.into()) },
+        };
+        insert(&mut self.snapshot.certificates, name.clone(), entry);
+    }
+}
+
+fn read_certificate(name: &Name, secret: &Secret) -> Result<ir::Certificate, String> {
+    let chain = secret.bytes("tls.crt")?;
+    let key = secret.bytes("tls.key")?;
+    let certificate = proxy::tls::read_pem(&name.to_string(), &chain, &key)?;
+    proxy::tls::check_certificate(&certificate)?;
+    Ok(certificate)
+}
+
+fn insert<T: Clone + PartialEq>(map: &mut Arc<BTreeMap<Name, T>>, name: Name, value: T) {
+    if map.get(&name) != Some(&value) {
+        Arc::make_mut(map).insert(name, value);
+    }
+}
+
+fn remove<T: Clone>(map: &mut Arc<BTreeMap<Name, T>>, name: &Name) {
+    if map.contains_key(name) {
+        Arc::make_mut(map).remove(name);
+    }
+}
+
+/// The Secrets that hold a certificate.
+pub const TLS_SECRET_TYPE: &str = "kubernetes.io/tls";

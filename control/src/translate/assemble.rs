@@ -1,0 +1,177 @@
+//! Puts the planned parts together: the IR, and the statuses that need to know what was attached.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use proxy::ir::{self, AttachedRoute, Ir};
+
+use super::Translation;
+use super::attach::Routes;
+use super::class::Classes;
+use super::gateway::{self, Planned};
+use super::listener::Listener;
+use super::status::{
+    Address, Condition, ConditionType, GatewayStatus, ListenerStatus, Problem, Reason, Statuses,
+};
+use crate::api::{Kind, Name};
+use crate::store::Snapshot;
+
+/// Assembles the translation.
+pub(super) fn assemble(
+    snapshot: &Snapshot,
+    classes: Classes,
+    gateways: &[Planned],
+    routes: &Routes,
+    backends: BTreeMap<Arc<str>, Arc<ir::Backend>>,
+) -> Translation {
+    let attached = attached(gateways, routes);
+    let counts: Vec<usize> = attached.iter().map(Vec::len).collect();
+    let statuses = Statuses {
+        gateway_classes: classes.statuses(),
+        gateways: gateway_statuses(snapshot, gateways, &counts),
+        http_routes: routes
+            .planned
+            .iter()
+            .filter_map(|(name, route)| Some((name.clone(), Arc::clone(route.status.as_ref()?))))
+            .collect(),
+    };
+    let problems = problems(&classes, gateways, routes);
+    Translation { ir: Ir { ports: ports(gateways, attached), backends }, statuses, problems }
+}
+
+/// The routes of each listener, in precedence order.
+fn attached(gateways: &[Planned], routes: &Routes) -> Vec<Vec<AttachedRoute>> {
+    let count = gateways.iter().map(|gateway| gateway.listeners.len()).sum();
+    let mut attached: Vec<Vec<AttachedRoute>> = vec![Vec::new(); count];
+    for (_, route) in &routes.planned {
+        for (listener, hostnames) in &route.attached {
+            attached[*listener].push(AttachedRoute {
+                hostnames: hostnames.clone(),
+                route: Arc::clone(&route.body.route),
+            });
+        }
+    }
+    attached
+}
+
+fn ports(gateways: &[Planned], mut attached: Vec<Vec<AttachedRoute>>) -> Vec<ir::Port> {
+    let mut ports: BTreeMap<(u16, Option<IpAddr>), ir::Port> = BTreeMap::new();
+    let listeners = gateways
+        .iter()
+        .flat_map(|gateway| gateway.listeners.iter().map(move |listener| (gateway, listener)));
+    for ((gateway, listener), routes) in listeners.zip(&mut attached) {
+        let Some(protocol) = listener.protocol.filter(|_| gateway.serves(listener)) else {
+            continue;
+        };
+        let port = listener.port;
+        let listener = ir::Listener {
+            name: Arc::clone(&listener.full_name),
+            hostname: listener.hostname.clone(),
+            tls: listener.tls.clone(),
+            routes: std::mem::take(routes),
+        };
+        for &address in &gateway.addresses {
+            let entry = ports.entry((port, address)).or_insert_with(|| ir::Port {
+                address,
+                port,
+                protocol,
+                listeners: Vec::new(),
+            });
+            entry.listeners.push(listener.clone());
+        }
+    }
+    let mut ports: Vec<_> = ports.into_values().collect();
+    for port in &mut ports {
+        port.listeners.sort_by(gateway::listener_order);
+    }
+    ports
+}
+
+fn gateway_statuses(
+    snapshot: &Snapshot,
+    gateways: &[Planned],
+    counts: &[usize],
+) -> BTreeMap<Name, GatewayStatus> {
+    let mut first = 0;
+    let mut statuses = BTreeMap::new();
+    for gateway in gateways {
+        let counts = &counts[first..first + gateway.listeners.len()];
+        first += gateway.listeners.len();
+        let generation = gateway.object.metadata.generation;
+        let listeners = gateway.listeners.iter().zip(counts).map(|(listener, count)| {
+            let programmed = gateway.serves(listener);
+            ListenerStatus {
+                name: Arc::clone(&listener.name),
+                supported_kinds: listener.kinds.clone(),
+                attached_routes: *count,
+                conditions: listener.conditions(programmed, generation),
+            }
+        });
+        let status = GatewayStatus {
+            addresses: shown_addresses(snapshot, gateway),
+            conditions: vec![accepted(gateway), programmed(gateway)],
+            listeners: listeners.collect(),
+        };
+        statuses.insert(gateway.name.clone(), status);
+    }
+    statuses
+}
+
+fn shown_addresses(snapshot: &Snapshot, gateway: &Planned) -> Vec<Address> {
+    if gateway.fault.is_some() {
+        return Vec::new();
+    }
+    let own = gateway.addresses.iter().flatten();
+    let hosts = if gateway.addresses.contains(&None) { &snapshot.host_addresses[..] } else { &[] };
+    own.chain(hosts).map(|ip| Address { kind: "IPAddress", value: ip.to_string() }).collect()
+}
+
+/// Accepted as long as one listener is; a listener that is not, or that cannot serve, is named.
+fn accepted(gateway: &Planned) -> Condition {
+    let generation = gateway.object.metadata.generation;
+    let kind = ConditionType::Accepted;
+    if let Some(fault) = &gateway.fault {
+        return Condition::fails(kind, fault.reason, fault.message.as_str(), generation);
+    }
+    let bad: Vec<&str> = gateway
+        .listeners
+        .iter()
+        .filter(|listener| !listener.is_programmed())
+        .map(|listener| &*listener.name)
+        .collect();
+    if bad.is_empty() {
+        let message = "The Gateway is accepted";
+        return Condition::holds(kind, Reason::Accepted, message, generation);
+    }
+    let message = format!("These listeners cannot serve, see their conditions: {}", bad.join(", "));
+    if gateway.listeners.iter().any(Listener::accepts) {
+        Condition::holds(kind, Reason::ListenersNotValid, message, generation)
+    } else {
+        Condition::fails(kind, Reason::ListenersNotValid, message, generation)
+    }
+}
+
+fn programmed(gateway: &Planned) -> Condition {
+    let generation = gateway.object.metadata.generation;
+    let kind = ConditionType::Programmed;
+    if gateway.listeners.iter().any(|listener| gateway.serves(listener)) {
+        let message = "The Gateway takes traffic";
+        Condition::holds(kind, Reason::Programmed, message, generation)
+    } else {
+        let message = "No listener can serve";
+        Condition::fails(kind, Reason::Invalid, message, generation)
+    }
+}
+
+fn problems(classes: &Classes, gateways: &[Planned], routes: &Routes) -> Vec<Problem> {
+    let classes =
+        classes.faults().map(|(name, fault)| Problem::of(Kind::GatewayClass, &name, fault));
+    let gateways = gateways.iter().flat_map(|gateway| {
+        let listeners = gateway.listeners.iter().flat_map(Listener::faults);
+        let faults = gateway.fault.iter().chain(listeners);
+        faults.map(|fault| Problem::of(Kind::Gateway, &gateway.name, fault))
+    });
+    let routes = routes.planned.iter().flat_map(|(_, route)| route.problems.iter().cloned());
+    classes.chain(gateways).chain(routes).collect()
+}

@@ -1,0 +1,346 @@
+//! Which routes attach to which listeners, and what each `parentRef` is told.
+//!
+//! The only stage whose cost grows with the number of routes, so it remembers each route's answer
+//! and uses it again while everything the answer was made from is the same.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use proxy::ir::Hostname;
+
+use super::backend::Target;
+use super::gateway::Planned;
+use super::listener::{Listener, Scope};
+use super::route::{self, Body};
+use super::status::{Condition, ConditionType, Problem, Reason, RouteParentStatus, RouteStatus};
+use super::{CONTROLLER_NAME, Fault, hostname, same};
+use crate::api::{
+    GATEWAY_GROUP, HttpRoute, Kind, Name, Namespace, ParentReference, ReferenceGrant, Service,
+};
+use crate::store::Snapshot;
+
+/// All routes, oldest first, then by `namespace/name`.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    /// The routes.
+    pub planned: Vec<(Name, Arc<PlannedRoute>)>,
+}
+
+/// One route with everything that is said about it.
+#[derive(Debug)]
+pub(super) struct PlannedRoute {
+    object: Arc<HttpRoute>,
+    /// Its rules.
+    pub body: Arc<Body>,
+    /// Where it is attached: the listener's number (all Gateways' listeners counted in order) and
+    /// the hostnames they share.
+    pub attached: Vec<(usize, Vec<Hostname>)>,
+    /// Its status, if it names a Gateway of ours.
+    pub status: Option<Arc<RouteStatus>>,
+    /// What is refused.
+    pub problems: Vec<Problem>,
+}
+
+/// Routes of the last translation with what they were made from.
+#[derive(Debug, Default)]
+pub(super) struct RouteCache {
+    routes: HashMap<Name, Arc<PlannedRoute>>,
+    services: Arc<BTreeMap<Name, Arc<Service>>>,
+    grants: Arc<BTreeMap<Name, Arc<ReferenceGrant>>>,
+    namespaces: Arc<BTreeMap<Name, Arc<Namespace>>>,
+    parents: Vec<Parent>,
+}
+
+/// A Gateway as routes see it.
+#[derive(Clone, Debug, PartialEq)]
+struct Parent {
+    name: Name,
+    ours: bool,
+    listeners: Vec<Door>,
+    first: usize,
+}
+
+/// A listener as routes see it.
+#[derive(Clone, Debug, PartialEq)]
+struct Door {
+    name: Arc<str>,
+    port: u16,
+    hostname: Option<Hostname>,
+    scope: Scope,
+    takes_http_routes: bool,
+}
+
+impl Routes {
+    /// Every Service port that an attached route leads to; may repeat.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &Target> {
+        let attached = self.planned.iter().filter(|(_, route)| !route.attached.is_empty());
+        attached.flat_map(|(_, route)| &route.body.backends)
+    }
+}
+
+/// Plans every route.
+pub(super) fn plan(snapshot: &Snapshot, gateways: &[Planned], cache: &mut RouteCache) -> Routes {
+    let parents = parents(snapshot, gateways);
+    let services = same(&cache.services, &snapshot.services);
+    let grants = same(&cache.grants, &snapshot.reference_grants);
+    let outside = parents == cache.parents && same(&cache.namespaces, &snapshot.namespaces);
+    let mut planned = Vec::with_capacity(snapshot.http_routes.len());
+    for (name, object) in snapshot.http_routes.iter() {
+        let known = cache.routes.get(name).filter(|known| same(&known.object, object));
+        let body = known
+            .map(|known| &known.body)
+            .filter(|body| grants && (services || services_unchanged(snapshot, body)));
+        let route = match (known, body) {
+            (Some(known), Some(_)) if outside => Arc::clone(known),
+            (_, body) => {
+                let body = body
+                    .map_or_else(|| Arc::new(route::translate(snapshot, name, object)), Arc::clone);
+                Arc::new(attach(snapshot, name, object, body, &parents))
+            }
+        };
+        planned.push((name.clone(), route));
+    }
+    cache.routes = planned.iter().map(|(name, route)| (name.clone(), Arc::clone(route))).collect();
+    cache.services = Arc::clone(&snapshot.services);
+    cache.grants = Arc::clone(&snapshot.reference_grants);
+    cache.namespaces = Arc::clone(&snapshot.namespaces);
+    cache.parents = parents;
+    planned.sort_by(|(_, left), (_, right)| {
+        let (left, right) = (&left.body.route, &right.body.route);
+        (left.created, &left.name).cmp(&(right.created, &right.name))
+    });
+    Routes { planned }
+}
+
+fn services_unchanged(snapshot: &Snapshot, body: &Body) -> bool {
+    body.services.iter().all(|(name, before)| match (before, snapshot.services.get(name)) {
+        (None, None) => true,
+        (Some(before), Some(now)) => same(before, now),
+        _ => false,
+    })
+}
+
+fn parents(snapshot: &Snapshot, gateways: &[Planned]) -> Vec<Parent> {
+    let mut first = 0;
+    let mut parents: Vec<_> = Vec::with_capacity(snapshot.gateways.len());
+    for gateway in gateways {
+        let listeners: Vec<_> = gateway.listeners.iter().map(door).collect();
+        let count = listeners.len();
+        parents.push(Parent { name: gateway.name.clone(), ours: true, listeners, first });
+        first += count;
+    }
+    for name in snapshot.gateways.keys() {
+        if !gateways.iter().any(|gateway| gateway.name == *name) {
+            let foreign = Parent { name: name.clone(), ours: false, listeners: Vec::new(), first };
+            parents.push(foreign);
+        }
+    }
+    parents.sort_by(|left, right| left.name.cmp(&right.name));
+    parents
+}
+
+fn door(listener: &Listener) -> Door {
+    Door {
+        name: Arc::clone(&listener.name),
+        port: listener.port,
+        hostname: listener.hostname.clone(),
+        scope: listener.scope.clone(),
+        takes_http_routes: !listener.kinds.is_empty(),
+    }
+}
+
+fn attach(
+    snapshot: &Snapshot,
+    name: &Name,
+    object: &Arc<HttpRoute>,
+    body: Arc<Body>,
+    parents: &[Parent],
+) -> PlannedRoute {
+    let hostnames: Vec<_> =
+        object.spec.hostnames.iter().filter_map(|text| hostname::parse(text)).collect();
+    let visitor = Visitor { snapshot, namespace: &name.namespace, hostnames: &hostnames };
+    let mut attached: BTreeMap<usize, Vec<Hostname>> = BTreeMap::new();
+    let mut statuses = Vec::new();
+    let mut faults: Vec<Fault> = Vec::new();
+    for (index, reference) in object.spec.parent_refs.iter().enumerate() {
+        let field = format!("spec.parentRefs[{index}]");
+        if &*reference.group != GATEWAY_GROUP || &*reference.kind != "Gateway" {
+            continue;
+        }
+        let namespace = reference.namespace.as_ref().unwrap_or(&name.namespace);
+        let gateway = Name { namespace: Arc::clone(namespace), name: Arc::clone(&reference.name) };
+        let Ok(found) = parents.binary_search_by(|parent| parent.name.cmp(&gateway)) else {
+            let message = format!("Gateway {gateway} does not exist: create it or correct {field}");
+            let field = format!("{field}.name");
+            faults.push(Fault::new(Reason::NoMatchingParent, field, message));
+            continue;
+        };
+        let parent = &parents[found];
+        if !parent.ours {
+            continue;
+        }
+        let outcome = visitor.knock(parent, reference, &field);
+        let refusal = match outcome {
+            Ok(doors) if body.refusal.is_none() => {
+                attached.extend(doors);
+                None
+            }
+            Ok(_) => body.refusal.clone(),
+            Err(fault) => {
+                faults.push(fault.clone());
+                Some(fault)
+            }
+        };
+        statuses.push(parent_status(object, reference, refusal.as_ref(), &body));
+    }
+    faults.extend(body.refusal.iter().chain(&body.partial).chain(&body.unresolved).cloned());
+    let problems = faults.iter().map(|fault| Problem::of(Kind::HttpRoute, name, fault)).collect();
+    let status = (!statuses.is_empty()).then(|| Arc::new(RouteStatus { parents: statuses }));
+    let attached = attached.into_iter().collect();
+    PlannedRoute { object: Arc::clone(object), body, attached, status, problems }
+}
+
+/// A route at a Gateway's doors.
+struct Visitor<'v> {
+    snapshot: &'v Snapshot,
+    namespace: &'v Arc<str>,
+    hostnames: &'v [Hostname],
+}
+
+impl Visitor<'_> {
+    /// The listeners that let the route in, with the hostnames they share.
+    fn knock(
+        &self,
+        parent: &Parent,
+        reference: &ParentReference,
+        field: &str,
+    ) -> Result<Vec<(usize, Vec<Hostname>)>, Fault> {
+        let named = |door: &Door| {
+            reference.section_name.as_ref().is_none_or(|name| *name == door.name)
+                && reference.port.is_none_or(|port| port == door.port)
+        };
+        let doors: Vec<_> =
+            parent.listeners.iter().enumerate().filter(|(_, door)| named(door)).collect();
+        if doors.is_empty() {
+            return Err(no_listener(parent, reference, field));
+        }
+        let open: Vec<_> = doors.into_iter().filter(|(_, door)| self.may_enter(door)).collect();
+        if open.is_empty() {
+            let message = format!(
+                "no listener of Gateway {} that {field} names allows HTTPRoutes from namespace {}: change allowedRoutes of the listener",
+                parent.name, self.namespace
+            );
+            return Err(Fault::new(
+                Reason::NotAllowedByListeners,
+                format!("{field}.name"),
+                message,
+            ));
+        }
+        let shared: Vec<_> = open
+            .iter()
+            .filter_map(|(index, door)| {
+                let shared = hostname::intersect(door.hostname.as_ref(), self.hostnames)?;
+                Some((parent.first + index, shared))
+            })
+            .collect();
+        if shared.is_empty() {
+            let claimed: Vec<_> = open
+                .iter()
+                .filter_map(|(_, door)| door.hostname.as_ref())
+                .map(ToString::to_string)
+                .collect();
+            let message = format!(
+                "no hostname of the route is among those of the listeners of Gateway {}: {}",
+                parent.name,
+                claimed.join(", ")
+            );
+            return Err(Fault::new(Reason::NoMatchingListenerHostname, "spec.hostnames", message));
+        }
+        Ok(shared)
+    }
+
+    fn may_enter(&self, door: &Door) -> bool {
+        door.takes_http_routes
+            && match &door.scope {
+                Scope::All => true,
+                Scope::None => false,
+                Scope::Only(namespace) => namespace == self.namespace,
+                Scope::Selected(selector) => selector.selects(&self.labels()),
+            }
+    }
+
+    /// The labels of the route's namespace. Kubernetes gives each its name as a label; a namespace
+    /// without an object, as files may have, has that label alone.
+    fn labels(&self) -> BTreeMap<Arc<str>, Arc<str>> {
+        let object = self.snapshot.namespaces.get(&Name::new("", self.namespace));
+        let mut labels = object.map(|object| object.metadata.labels.clone()).unwrap_or_default();
+        labels
+            .entry("kubernetes.io/metadata.name".into())
+            .or_insert_with(|| Arc::clone(self.namespace));
+        labels
+    }
+}
+
+fn no_listener(parent: &Parent, reference: &ParentReference, field: &str) -> Fault {
+    let wanted = match (&reference.section_name, reference.port) {
+        (Some(name), Some(port)) => format!("named {name} on port {port}"),
+        (Some(name), None) => format!("named {name}"),
+        (None, Some(port)) => format!("on port {port}"),
+        (None, None) => "at all".to_owned(),
+    };
+    let known: Vec<_> =
+        parent.listeners.iter().map(|door| format!("{} (port {})", door.name, door.port)).collect();
+    let message = format!(
+        "Gateway {} has no listener {wanted}; its listeners: {}",
+        parent.name,
+        known.join(", ")
+    );
+    let last = if reference.section_name.is_some() { "sectionName" } else { "port" };
+    Fault::new(Reason::NoMatchingParent, format!("{field}.{last}"), message)
+}
+
+fn parent_status(
+    object: &HttpRoute,
+    reference: &ParentReference,
+    refusal: Option<&Fault>,
+    body: &Body,
+) -> RouteParentStatus {
+    let generation = object.metadata.generation;
+    let accepted = Condition::unless(
+        refusal,
+        ConditionType::Accepted,
+        Reason::Accepted,
+        "The route is accepted",
+        generation,
+    );
+    let resolved = match body.unresolved.as_slice() {
+        [] => Condition::holds(
+            ConditionType::ResolvedRefs,
+            Reason::ResolvedRefs,
+            "All references are resolved",
+            generation,
+        ),
+        [first, ..] => {
+            let messages: Vec<_> = body
+                .unresolved
+                .iter()
+                .take(MESSAGES_MAX)
+                .map(|fault| fault.message.as_str())
+                .collect();
+            let (kind, reason) = (ConditionType::ResolvedRefs, first.reason);
+            Condition::fails(kind, reason, messages.join("; "), generation)
+        }
+    };
+    let partial = body.partial.as_ref().filter(|_| refusal.is_none()).map(|fault| {
+        let kind = ConditionType::PartiallyInvalid;
+        Condition::holds(kind, fault.reason, fault.message.as_str(), generation)
+    });
+    RouteParentStatus {
+        parent_ref: reference.clone(),
+        controller_name: CONTROLLER_NAME,
+        conditions: [accepted, resolved].into_iter().chain(partial).collect(),
+    }
+}
+
+/// Faults told in one condition; the API bounds a message at 32 KiB.
+const MESSAGES_MAX: usize = 8;

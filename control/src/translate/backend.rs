@@ -1,0 +1,226 @@
+//! Backends: what a `backendRef` names, and the endpoints behind it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use proxy::ir;
+
+use super::attach::Routes;
+use super::grant::{self, Reference};
+use super::status::Reason;
+use super::{Fault, same};
+use crate::api::{BackendRef, EndpointSlice, Name, Service, ServicePort, TargetPort};
+use crate::resolve;
+use crate::store::Snapshot;
+
+/// A Service port that a route leads to.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// `namespace/service:port`.
+    pub key: Arc<str>,
+    /// The Service.
+    pub service: Arc<Service>,
+    /// The port of the Service.
+    pub port: u16,
+}
+
+/// Finds what a reference at `field` leads to. Notes the Service it looked up, there or not.
+pub(super) fn resolve(
+    snapshot: &Snapshot,
+    route: &Name,
+    reference: &BackendRef,
+    field: &str,
+    looked_up: &mut Vec<(Name, Option<Arc<Service>>)>,
+) -> Result<Target, Fault> {
+    if !reference.group.is_empty() || &*reference.kind != "Service" {
+        let message = format!(
+            "{field} names {} {} of group {:?}: only Service of the core group is supported",
+            reference.kind, reference.name, reference.group
+        );
+        return Err(Fault::new(Reason::InvalidKind, format!("{field}.kind"), message));
+    }
+    let namespace = reference.namespace.as_ref().unwrap_or(&route.namespace);
+    let name = Name { namespace: Arc::clone(namespace), name: Arc::clone(&reference.name) };
+    let reach = Reference {
+        from_kind: "HTTPRoute",
+        from_namespace: &route.namespace,
+        to_kind: "Service",
+        to: &name,
+    };
+    if !grant::permits(snapshot, reach) {
+        let field = format!("{field}.namespace");
+        return Err(Fault::new(Reason::RefNotPermitted, field, grant::advice(reach)));
+    }
+    let service = snapshot.services.get(&name);
+    looked_up.push((name.clone(), service.cloned()));
+    let not_found =
+        |field: String, message| Err(Fault::new(Reason::BackendNotFound, field, message));
+    let Some(service) = service else {
+        let message = format!("Service {name} does not exist: create it or correct {field}.name");
+        return not_found(format!("{field}.name"), message);
+    };
+    let Some(port) = reference.port else {
+        let message = format!("{field}.port is missing: name a port of Service {name}");
+        return not_found(format!("{field}.port"), message);
+    };
+    let ports = &service.spec.ports;
+    let spec = ports.iter().find(|spec| spec.port == port);
+    if spec.is_none() && !(ports.is_empty() && has_own_endpoints(service)) {
+        let known: Vec<_> = ports.iter().map(|spec| spec.port.to_string()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let message = format!("Service {name} has no port {port}; its ports: {known}");
+        return not_found(format!("{field}.port"), message);
+    }
+    if let Some(protocol) = spec.and_then(unsupported_protocol) {
+        let message = format!(
+            "port {port} of Service {name} speaks {protocol}, which is not supported: backends speak HTTP/1.1"
+        );
+        let field = format!("{field}.port");
+        return Err(Fault::new(Reason::UnsupportedProtocol, field, message));
+    }
+    let key = format!("{name}:{port}").into();
+    Ok(Target { key, service: Arc::clone(service), port })
+}
+
+fn has_own_endpoints(service: &Service) -> bool {
+    &*service.spec.kind == "ExternalName"
+        || service.metadata.annotations.contains_key(resolve::ENDPOINTS_ANNOTATION)
+}
+
+/// The protocol of a port that the data plane cannot speak, if so.
+fn unsupported_protocol(port: &ServicePort) -> Option<&str> {
+    let transport = port.protocol.as_deref().filter(|protocol| *protocol != "TCP");
+    let application = port.app_protocol.as_deref().filter(|protocol| {
+        matches!(*protocol, "kubernetes.io/h2c" | "kubernetes.io/wss" | "https" | "grpc")
+    });
+    transport.or(application)
+}
+
+/// Backends of the last translation with what they were made from.
+#[derive(Debug, Default)]
+pub(super) struct BackendCache {
+    slices: Arc<BTreeMap<Name, Arc<EndpointSlice>>>,
+    resolved: Arc<HashMap<Arc<str>, Vec<IpAddr>>>,
+    by_service: HashMap<Name, Vec<Arc<EndpointSlice>>>,
+    backends: HashMap<Arc<str>, (Arc<Service>, Arc<ir::Backend>)>,
+}
+
+/// Every backend that the routes lead to.
+pub(super) fn plan(
+    snapshot: &Snapshot,
+    routes: &Routes,
+    cache: &mut BackendCache,
+) -> BTreeMap<Arc<str>, Arc<ir::Backend>> {
+    let unchanged =
+        same(&cache.slices, &snapshot.endpoint_slices) && same(&cache.resolved, &snapshot.resolved);
+    if !unchanged {
+        cache.by_service = by_service(snapshot);
+        cache.slices = Arc::clone(&snapshot.endpoint_slices);
+        cache.resolved = Arc::clone(&snapshot.resolved);
+    }
+    let mut planned = HashMap::with_capacity(cache.backends.len());
+    for target in routes.targets() {
+        if planned.contains_key(&target.key) {
+            continue;
+        }
+        let known = cache.backends.get(&target.key);
+        let backend = match known {
+            Some((service, backend)) if unchanged && same(service, &target.service) => {
+                Arc::clone(backend)
+            }
+            _ => {
+                let made = translate(snapshot, target, &cache.by_service);
+                let equal = known.map(|(_, backend)| backend).filter(|backend| ***backend == made);
+                equal.map_or_else(|| Arc::new(made), Arc::clone)
+            }
+        };
+        planned.insert(Arc::clone(&target.key), (Arc::clone(&target.service), backend));
+    }
+    cache.backends = planned;
+    let backends = cache.backends.iter();
+    backends.map(|(key, (_, backend))| (Arc::clone(key), Arc::clone(backend))).collect()
+}
+
+fn by_service(snapshot: &Snapshot) -> HashMap<Name, Vec<Arc<EndpointSlice>>> {
+    let mut index: HashMap<Name, Vec<_>> = HashMap::new();
+    for (name, slice) in snapshot.endpoint_slices.iter() {
+        if let Some(service) = slice.service() {
+            let service =
+                Name { namespace: Arc::clone(&name.namespace), name: Arc::clone(service) };
+            index.entry(service).or_default().push(Arc::clone(slice));
+        }
+    }
+    index
+}
+
+fn translate(
+    snapshot: &Snapshot,
+    target: &Target,
+    slices: &HashMap<Name, Vec<Arc<EndpointSlice>>>,
+) -> ir::Backend {
+    let service = &target.service;
+    let port = service.spec.ports.iter().find(|port| port.port == target.port);
+    let annotation = service.metadata.annotations.get(resolve::ENDPOINTS_ANNOTATION);
+    let mut endpoints = if let Some(text) = annotation {
+        annotated(snapshot, text)
+    } else if &*service.spec.kind == "ExternalName" {
+        external(snapshot, service, target.port, port)
+    } else {
+        let slices = slices.get(&service.metadata.full_name()).map_or(&[][..], Vec::as_slice);
+        sliced(slices, port.map_or("", |port| &*port.name))
+    };
+    endpoints.sort();
+    endpoints.dedup();
+    let application = port.and_then(|port| port.app_protocol.as_deref());
+    let websocket = matches!(application, None | Some("kubernetes.io/ws" | "http"));
+    ir::Backend { websocket, endpoints }
+}
+
+/// Entries that cannot be read are left out here; reading the file refuses them.
+fn annotated(snapshot: &Snapshot, text: &str) -> Vec<SocketAddr> {
+    let entries = resolve::entries(text).filter_map(Result::ok);
+    entries
+        .flat_map(|(host, port)| {
+            resolve::addresses(snapshot, host).into_iter().map(move |ip| SocketAddr::new(ip, port))
+        })
+        .collect()
+}
+
+fn external(
+    snapshot: &Snapshot,
+    service: &Service,
+    number: u16,
+    port: Option<&ServicePort>,
+) -> Vec<SocketAddr> {
+    let number = match port.and_then(|port| port.target_port.as_ref()) {
+        Some(TargetPort::Number(number)) => *number,
+        Some(TargetPort::Named(_)) | None => number,
+    };
+    let host = service.spec.external_name.as_deref().unwrap_or_default();
+    let addresses = resolve::addresses(snapshot, host).into_iter();
+    addresses.map(|ip| SocketAddr::new(ip, number)).collect()
+}
+
+/// Ready endpoints; those that terminate but still serve only if nothing else is ready.
+fn sliced(slices: &[Arc<EndpointSlice>], port_name: &str) -> Vec<SocketAddr> {
+    let (mut ready, mut leaving) = (Vec::new(), Vec::new());
+    for slice in slices {
+        let tcp = |protocol: &Option<Arc<str>>| matches!(protocol.as_deref(), None | Some("TCP"));
+        let port = slice.ports.iter().find(|port| &*port.name == port_name && tcp(&port.protocol));
+        let Some(port) = port.and_then(|port| port.port) else { continue };
+        for endpoint in &slice.endpoints {
+            let conditions = &endpoint.conditions;
+            let is_ready = conditions.ready.unwrap_or(true);
+            let terminating = conditions.terminating.unwrap_or(false);
+            let list = match (terminating, conditions.serving.unwrap_or(is_ready)) {
+                (false, _) if is_ready => &mut ready,
+                (true, true) => &mut leaving,
+                _ => continue,
+            };
+            let addresses = endpoint.addresses.iter().filter_map(|text| text.parse().ok());
+            list.extend(addresses.map(|ip: IpAddr| SocketAddr::new(ip, port)));
+        }
+    }
+    if ready.is_empty() { leaving } else { ready }
+}

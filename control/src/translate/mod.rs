@@ -1,0 +1,84 @@
+//! From all objects to what the data plane does and what their statuses say.
+//!
+//! Pure and total: no clock, no I/O, no error; what cannot be obeyed becomes a condition and an
+//! invalid target. Called by the control loop on every change, and by [`crate::check`]. Invariant:
+//! the result depends on the snapshot alone; [`Cache`] only saves work, never changes an answer
+//! (golden tests run with and without it).
+//!
+//! A Secret that turned bad is not remembered here: the store keeps its last good certificate, so
+//! the snapshot holds both the certificate and what is wrong with the Secret.
+
+mod assemble;
+mod attach;
+mod backend;
+mod class;
+mod filter;
+mod gateway;
+mod grant;
+mod hostname;
+mod listener;
+mod matching;
+mod route;
+pub mod status;
+
+use std::sync::Arc;
+
+use proxy::ir::Ir;
+
+use crate::store::Snapshot;
+pub(crate) use matching::check_pattern;
+pub use status::{Problem, Statuses};
+
+/// What a snapshot means.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Translation {
+    /// What the data plane does.
+    pub ir: Ir,
+    /// What the objects' statuses say.
+    pub statuses: Statuses,
+    /// Everything that is refused, with the field at fault; a condition tells each of them too,
+    /// except references to Gateways that do not exist.
+    pub problems: Vec<Problem>,
+}
+
+/// Work of earlier translations that may be used again.
+///
+/// It holds the very objects an answer was made from, so their addresses cannot be reused while it
+/// compares them.
+#[derive(Debug, Default)]
+pub struct Cache {
+    routes: attach::RouteCache,
+    backends: backend::BackendCache,
+}
+
+/// Translates a snapshot.
+#[must_use]
+pub fn translate(snapshot: &Snapshot, cache: &mut Cache) -> Translation {
+    let classes = class::plan(snapshot);
+    let gateways = gateway::plan(snapshot, &classes);
+    let routes = attach::plan(snapshot, &gateways, &mut cache.routes);
+    let backends = backend::plan(snapshot, &routes, &mut cache.backends);
+    assemble::assemble(snapshot, classes, &gateways, &routes, backends)
+}
+
+/// The controller whose GatewayClasses are ours.
+pub const CONTROLLER_NAME: &str = "ringway.dev/gateway-controller";
+
+/// A refusal in the making: which field, why, and in which words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fault {
+    reason: status::Reason,
+    field: String,
+    message: String,
+}
+
+impl Fault {
+    fn new(reason: status::Reason, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { reason, field: field.into(), message: message.into() }
+    }
+}
+
+/// Whether two shared values are one and the same.
+fn same<T: ?Sized>(left: &Arc<T>, right: &Arc<T>) -> bool {
+    Arc::ptr_eq(left, right)
+}

@@ -1,0 +1,219 @@
+//! The status vocabulary of the Gateway API: conditions, reasons and the status of each kind.
+//!
+//! Serialises as the API writes it, without `lastTransitionTime`, which whoever writes the status
+//! adds when a condition really changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::Fault;
+use crate::api::{Kind, Name, ParentReference, RouteKind};
+
+/// The statuses of all objects that are ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Statuses {
+    /// GatewayClasses of our controller.
+    pub gateway_classes: BTreeMap<Name, GatewayClassStatus>,
+    /// Gateways of those classes.
+    pub gateways: BTreeMap<Name, GatewayStatus>,
+    /// Routes that name one of those Gateways.
+    pub http_routes: BTreeMap<Name, Arc<RouteStatus>>,
+}
+
+/// Something in an object that is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Kind of the object.
+    pub kind: Kind,
+    /// The object.
+    pub object: Name,
+    /// Path of the field at fault, as `spec.rules[0].backendRefs[1].name`.
+    pub field: String,
+    /// The API's reason.
+    pub reason: Reason,
+    /// What is wrong and how to mend it.
+    pub message: String,
+}
+
+/// Status of a GatewayClass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayClassStatus {
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// Status of a Gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayStatus {
+    /// Addresses it answers on.
+    pub addresses: Vec<Address>,
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+    /// One entry per listener, in the order of the spec.
+    pub listeners: Vec<ListenerStatus>,
+}
+
+/// An address of a Gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Address {
+    /// `IPAddress`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The address.
+    pub value: String,
+}
+
+/// Status of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerStatus {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The kinds of routes that may attach.
+    pub supported_kinds: Vec<RouteKind>,
+    /// How many routes are attached.
+    pub attached_routes: usize,
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// Status of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RouteStatus {
+    /// One entry per `parentRef` that names a Gateway of ours, in the order of the spec.
+    pub parents: Vec<RouteParentStatus>,
+}
+
+/// What became of one `parentRef`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteParentStatus {
+    /// The reference as the route wrote it, with the API's defaults.
+    pub parent_ref: ParentReference,
+    /// Ours.
+    pub controller_name: &'static str,
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// A condition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: ConditionType,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// Why.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+    /// The generation of the object it speaks of.
+    pub observed_generation: i64,
+}
+
+/// Types of conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names are the API's")]
+pub enum ConditionType {
+    Accepted,
+    Conflicted,
+    #[serde(rename = "OverlappingTLSConfig")]
+    OverlappingTlsConfig,
+    PartiallyInvalid,
+    Programmed,
+    ResolvedRefs,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names are the API's")]
+pub enum ConditionStatus {
+    True,
+    False,
+    Unknown,
+}
+
+/// Reasons of conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names are the API's")]
+pub enum Reason {
+    Accepted,
+    BackendNotFound,
+    HostnameConflict,
+    IncompatibleFilters,
+    Invalid,
+    InvalidCertificateRef,
+    InvalidKind,
+    InvalidParameters,
+    InvalidRouteKinds,
+    ListenersNotValid,
+    NoConflicts,
+    NoMatchingListenerHostname,
+    NoMatchingParent,
+    NotAllowedByListeners,
+    OverlappingHostnames,
+    Programmed,
+    ProtocolConflict,
+    RefNotPermitted,
+    ResolvedRefs,
+    UnsupportedAddress,
+    UnsupportedProtocol,
+    UnsupportedValue,
+}
+
+impl Condition {
+    /// A condition that is true.
+    pub(super) fn holds(
+        kind: ConditionType,
+        reason: Reason,
+        message: impl Into<String>,
+        generation: i64,
+    ) -> Self {
+        let status = ConditionStatus::True;
+        Self { kind, status, reason, message: message.into(), observed_generation: generation }
+    }
+
+    /// A condition that is false.
+    pub(super) fn fails(
+        kind: ConditionType,
+        reason: Reason,
+        message: impl Into<String>,
+        generation: i64,
+    ) -> Self {
+        let status = ConditionStatus::False;
+        Self { kind, status, reason, message: message.into(), observed_generation: generation }
+    }
+
+    /// True with `reason` and `message`, unless `fault` says otherwise.
+    pub(super) fn unless(
+        fault: Option<&Fault>,
+        kind: ConditionType,
+        reason: Reason,
+        message: &str,
+        generation: i64,
+    ) -> Self {
+        match fault {
+            Some(fault) => Self::fails(kind, fault.reason, fault.message.as_str(), generation),
+            None => Self::holds(kind, reason, message, generation),
+        }
+    }
+}
+
+impl Problem {
+    pub(super) fn of(kind: Kind, object: &Name, fault: &Fault) -> Self {
+        Self {
+            kind,
+            object: object.clone(),
+            field: fault.field.clone(),
+            reason: fault.reason,
+            message: fault.message.clone(),
+        }
+    }
+}
