@@ -1,36 +1,73 @@
-//! The routes of one hostname: exact paths in a hash index, prefixes in a trie of path segments,
-//! regular expressions in a list; each with its candidates in order of precedence.
+//! The routes of one hostname: exact paths and prefixes in one hash table, regular expressions in a
+//! list; each with its candidates in order of precedence.
 //!
 //! Built by `build`, read by [`super::Table::find`], shared by `Arc` between epochs. Invariant: the
 //! first candidate found is the one that the API's precedence names. Cost: one probe for the exact
-//! path and one per path segment down to the deepest prefix, plus the candidates tried; many matches
-//! that differ only by headers on one path are tried one after the other.
+//! path and one for each of the path's first segments whose number some prefix has (none depends on
+//! what another found, so their memory is read at once), plus the candidates tried; many matches that
+//! differ only by headers on one path are tried one after the other.
 
 use std::collections::HashMap;
 use std::hash::Hasher;
 use std::sync::Arc;
 
+use foldhash::fast::{FixedState, FoldHasher};
+use smallvec::SmallVec;
+
 use super::conditions::{Conditions, Rank};
-use super::index::Index;
+use super::index::{Hashed, Index, Slot, VACANT};
 use super::regex::{Pattern, RegexCaches};
 use super::route::CompiledRoute;
 use super::{Hit, Rule};
 use crate::http::RequestHead;
 use crate::ir::PathMatch;
 
+/// Kinds of keys.
+const EXACT: u32 = 1;
+const PREFIX: u32 = 2;
+/// The parent of a prefix that only `/` is shorter than.
+const ROOT: u32 = u32::MAX;
+
 /// One hostname's routes.
 #[derive(Debug)]
 pub(crate) struct Host {
-    /// Exact paths and prefix segments, end to end.
+    index: Index,
+    entries: Entries,
+    /// Exact paths and prefixes, end to end.
     text: Box<str>,
-    exact: Index,
-    exact_paths: Box<[Exact]>,
-    /// Trie edges by parent and segment; edge `n` leads to node `n + 1`.
-    edges: Index,
-    /// Node 0 is the root: the prefix `/`.
-    nodes: Box<[Node]>,
-    regexes: Box<[Expression]>,
+    depths: Depths,
+    exact: bool,
+    /// The prefix `/`.
+    root: Leaf,
     candidates: Box<[Candidate]>,
+    regexes: Box<[Expression]>,
+}
+
+/// The slots; many hosts have one path, which needs no memory of its own.
+#[derive(Debug)]
+enum Entries {
+    One(Entry),
+    Many(Box<[Entry]>),
+}
+
+/// An exact path or a prefix, small enough to never lie across two cache lines.
+#[derive(Debug)]
+#[repr(align(32))]
+struct Entry {
+    tag: u32,
+    /// The slot of the next shorter prefix, or [`ROOT`].
+    parent: u32,
+    text: Range,
+    leaf: Leaf,
+}
+
+/// What to try for one path.
+#[derive(Debug, Default)]
+struct Leaf {
+    /// The first candidate if it holds always, as most do.
+    always: Option<Arc<Rule>>,
+    /// Else all of them.
+    candidates: Range,
 }
 
 /// A range.
@@ -40,20 +77,9 @@ struct Range {
     end: u32,
 }
 
-#[derive(Debug)]
-struct Exact {
-    path: Range,
-    candidates: Range,
-}
-
-#[derive(Debug, Default)]
-struct Node {
-    parent: u32,
-    segment: Range,
-    /// Bytes of the prefix without a trailing slash.
-    length: u32,
-    candidates: Range,
-}
+/// Which numbers of segments prefixes have: bit `n` stands for `n + 1`, the last for all above too.
+#[derive(Clone, Copy, Debug, Default)]
+struct Depths(i64);
 
 #[derive(Debug)]
 struct Expression {
@@ -68,9 +94,45 @@ struct Candidate {
     conditions: Option<Arc<Conditions>>,
 }
 
+impl Slot for Entry {
+    #[inline]
+    fn tag(&self) -> u32 {
+        self.tag
+    }
+}
+
+impl Entries {
+    #[inline]
+    fn all(&self) -> &[Entry] {
+        match self {
+            Self::One(entry) => std::slice::from_ref(entry),
+            Self::Many(entries) => entries,
+        }
+    }
+}
+
 impl Range {
+    #[inline]
     fn of<T>(self, all: &[T]) -> &[T] {
         &all[self.start as usize..self.end as usize]
+    }
+}
+
+impl Depths {
+    fn insert(&mut self, segments: usize) {
+        self.0 |= 1 << (segments.clamp(1, 64) - 1);
+    }
+
+    /// Whether some prefix has this many segments more than were taken off.
+    #[inline]
+    fn is_next(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    /// One segment less each; the shift repeats the last bit.
+    #[inline]
+    fn take_one(&mut self) {
+        self.0 >>= 1;
     }
 }
 
@@ -83,6 +145,7 @@ impl Candidate {
 
 impl Host {
     /// The winning rule for `head` on this hostname.
+    #[inline]
     pub(super) fn find(&self, head: &RequestHead, caches: &mut RegexCaches) -> Option<Hit<'_>> {
         let path = head.path.of(&head.arena);
         if let Some(rule) = self.find_exact(path, head, caches) {
@@ -98,95 +161,121 @@ impl Host {
         Some(Hit { rule: &found.candidate.rule, prefix: path.len() })
     }
 
+    #[inline]
     fn find_exact(
         &self,
         path: &[u8],
         head: &RequestHead,
         caches: &mut RegexCaches,
     ) -> Option<&Rule> {
-        let at = self.exact.find(
-            |hasher| hasher.write(path),
-            |at| self.exact_paths[at as usize].path.of(self.text.as_bytes()) == path,
-        )?;
-        self.first(self.exact_paths[at as usize].candidates, head, caches)
+        if !self.exact {
+            return None;
+        }
+        let slot = self.slot(hash_exact(path, self.index.hasher()), path)?;
+        self.first(&self.entries.all()[slot].leaf, head, caches)
     }
 
-    /// Down to the deepest node that the path reaches, then up until a candidate holds.
+    /// From the longest prefix of the path to the shortest, until a candidate holds.
+    #[inline]
     fn find_prefix(
         &self,
         path: &[u8],
         head: &RequestHead,
         caches: &mut RegexCaches,
     ) -> Option<Hit<'_>> {
-        let mut at = self.deepest(path);
-        loop {
-            let node = &self.nodes[at as usize];
-            if let Some(rule) = self.first(node.candidates, head, caches) {
-                return Some(Hit { rule, prefix: node.length as usize });
+        let mut slot = self.deepest(path);
+        while let Some(entry) = self.entries.all().get(slot as usize) {
+            if let Some(rule) = self.first(&entry.leaf, head, caches) {
+                let prefix = (entry.text.end - entry.text.start) as usize;
+                return Some(Hit { rule, prefix });
             }
-            if at == 0 {
-                return None;
-            }
-            at = node.parent;
+            slot = entry.parent;
         }
+        self.first(&self.root, head, caches).map(|rule| Hit { rule, prefix: 0 })
     }
 
+    /// The slot of the longest prefix of `path`, or [`ROOT`].
+    #[inline]
     fn deepest(&self, path: &[u8]) -> u32 {
-        let mut node = 0;
-        let mut rest = path;
-        while let Some((b'/', tail)) = rest.split_first() {
-            let end = memchr::memchr(b'/', tail).unwrap_or(tail.len());
-            let Some(child) = self.child(node, &tail[..end]) else { break };
-            node = child;
-            rest = &tail[end..];
+        let mut found = ROOT;
+        let mut hasher = self.index.hasher();
+        let mut depths = self.depths;
+        let mut start = 0;
+        while depths.0 != 0 && path.get(start) == Some(&b'/') {
+            let segment = &path[start + 1..];
+            let end = segment.iter().position(|&byte| byte == b'/').unwrap_or(segment.len());
+            hasher.write(&segment[..end]);
+            start += 1 + end;
+            if depths.is_next()
+                && let Some(slot) = self.slot(Hashed::new(hasher.finish(), PREFIX), &path[..start])
+            {
+                found = slot as u32;
+            }
+            depths.take_one();
         }
-        node
+        found
     }
 
     #[inline]
-    fn child(&self, parent: u32, segment: &[u8]) -> Option<u32> {
-        let edge = self.edges.find(
-            |hasher| hash_edge(parent, segment, hasher),
-            |edge| {
-                let node = &self.nodes[edge as usize + 1];
-                node.parent == parent && node.segment.of(self.text.as_bytes()) == segment
-            },
-        )?;
-        Some(edge + 1)
+    fn slot(&self, wanted: Hashed, text: &[u8]) -> Option<usize> {
+        let equal = |entry: &Entry| entry.text.of(self.text.as_bytes()) == text;
+        self.index.find(self.entries.all(), wanted, equal)
     }
 
     #[inline]
-    fn first(&self, range: Range, head: &RequestHead, caches: &mut RegexCaches) -> Option<&Rule> {
-        let mut candidates = range.of(&self.candidates).iter();
+    fn first<'a>(
+        &'a self,
+        leaf: &'a Leaf,
+        head: &RequestHead,
+        caches: &mut RegexCaches,
+    ) -> Option<&'a Rule> {
+        if let Some(rule) = &leaf.always {
+            return Some(rule);
+        }
+        let mut candidates = leaf.candidates.of(&self.candidates).iter();
         candidates.find(|candidate| candidate.holds(head, caches)).map(|found| &*found.rule)
     }
 }
 
-fn hash_edge(parent: u32, segment: &[u8], hasher: &mut (impl Hasher + ?Sized)) {
-    hasher.write(segment);
-    hasher.write_u32(parent);
+#[inline]
+fn hash_exact(path: &[u8], mut hasher: FoldHasher<'_>) -> Hashed {
+    hasher.write(path);
+    Hashed::new(hasher.finish(), EXACT)
+}
+
+/// As [`Host::deepest`] does it step by step; `relative` has no slash in front.
+fn hash_prefix(relative: &str, mut hasher: FoldHasher<'_>) -> Hashed {
+    for segment in relative.split('/') {
+        hasher.write(segment.as_bytes());
+    }
+    Hashed::new(hasher.finish(), PREFIX)
 }
 
 /// A path's candidates while a host is built, in the order of their routes.
-type Leaf = Vec<(Rank, Candidate)>;
+type Choices = SmallVec<[(Rank, Candidate); 1]>;
+
+/// An exact path as written, or a prefix without slashes around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Path<'r> {
+    kind: u32,
+    text: &'r str,
+}
 
 /// Builds a [`Host`].
 #[derive(Default)]
 struct Builder<'r> {
-    exact: HashMap<&'r str, usize, foldhash::fast::FixedState>,
-    exact_leaves: Vec<(&'r str, Leaf)>,
-    edges: HashMap<(u32, &'r str), u32, foldhash::fast::FixedState>,
-    nodes: Vec<(Node, &'r str, Leaf)>,
+    numbers: HashMap<Path<'r>, u32, FixedState>,
+    paths: Vec<(Path<'r>, Choices)>,
+    root: Choices,
     regexes: Vec<(Rank, Expression)>,
-    candidates: Vec<Candidate>,
     text: String,
+    candidates: Vec<Candidate>,
 }
 
 impl Host {
     /// Compiles the routes of one hostname, given in order of precedence.
     pub(super) fn new<'r>(routes: impl IntoIterator<Item = &'r CompiledRoute>) -> Self {
         let mut builder = Builder::default();
-        builder.nodes.push((Node::default(), "", Leaf::new()));
         for route in routes {
             for found in route.matches() {
                 builder.add(
@@ -212,99 +301,123 @@ impl<'r> Builder<'r> {
         pattern: Option<&Arc<Pattern>>,
         candidate: Candidate,
     ) {
-        match path {
-            PathMatch::Exact(path) => {
-                let next = self.exact_leaves.len();
-                let at = *self.exact.entry(path).or_insert(next);
-                if at == next {
-                    self.exact_leaves.push((path, Leaf::new()));
-                }
-                self.exact_leaves[at].1.push((rank, candidate));
-            }
+        let path = match path {
+            PathMatch::Exact(path) => Path { kind: EXACT, text: path },
             PathMatch::Prefix(prefix) => {
-                let node = self.node(prefix.trim_end_matches('/'));
-                self.nodes[node as usize].2.push((rank, candidate));
+                let text = prefix.trim_end_matches('/');
+                if text.is_empty() {
+                    self.root.push((rank, candidate));
+                    return;
+                }
+                Path { kind: PREFIX, text: text.strip_prefix('/').unwrap_or(text) }
             }
             PathMatch::Regex(_) => {
                 if let Some(pattern) = pattern {
                     let pattern = Arc::clone(pattern);
                     self.regexes.push((rank, Expression { pattern, candidate }));
                 }
+                return;
             }
+        };
+        let next = self.paths.len() as u32;
+        let number = *self.numbers.entry(path).or_insert(next);
+        if number == next {
+            self.paths.push((path, Choices::new()));
         }
-    }
-
-    /// The node of `prefix`, which has no trailing slash.
-    fn node(&mut self, prefix: &'r str) -> u32 {
-        let mut node = 0;
-        if prefix.is_empty() {
-            return node;
-        }
-        let relative = prefix.strip_prefix('/').unwrap_or(prefix);
-        let mut length = 1;
-        for segment in relative.split('/') {
-            length += segment.len();
-            let next = self.nodes.len() as u32;
-            let child = *self.edges.entry((node, segment)).or_insert(next);
-            if child == next {
-                let new = Node { parent: node, length: length as u32, ..Node::default() };
-                self.nodes.push((new, segment, Leaf::new()));
-            }
-            node = child;
-            length += 1;
-        }
-        node
+        self.paths[number as usize].1.push((rank, candidate));
     }
 
     fn finish(mut self) -> Host {
-        let exact_paths: Box<[Exact]> = std::mem::take(&mut self.exact_leaves)
-            .into_iter()
-            .map(|(path, leaf)| Exact { path: self.push_text(path), candidates: self.seal(leaf) })
-            .collect();
-        let nodes: Box<[Node]> = std::mem::take(&mut self.nodes)
-            .into_iter()
-            .map(|(node, segment, leaf)| Node {
-                segment: self.push_text(segment),
-                candidates: self.seal(leaf),
-                ..node
-            })
-            .collect();
-        self.regexes.sort_by_key(|(rank, _)| *rank);
-        let text = self.text.into_boxed_str();
-        let bytes = text.as_bytes();
-        Host {
-            exact: Index::build(exact_paths.len(), |at, hasher| {
-                hasher.write(exact_paths[at as usize].path.of(bytes));
-            }),
-            edges: Index::build(nodes.len() - 1, |edge, hasher| {
-                let node = &nodes[edge as usize + 1];
-                hash_edge(node.parent, node.segment.of(bytes), hasher);
-            }),
-            exact_paths,
-            nodes,
-            regexes: self.regexes.into_iter().map(|(_, expression)| expression).collect(),
-            candidates: self.candidates.into(),
-            text,
+        let mut paths = std::mem::take(&mut self.paths);
+        let (index, placed) = Index::build(paths.len(), |number, hasher| {
+            let path = paths[number as usize].0;
+            match path.kind {
+                EXACT => hash_exact(path.text.as_bytes(), hasher),
+                _ => hash_prefix(path.text, hasher),
+            }
+        });
+        let mut depths = Depths::default();
+        let mut exact = false;
+        for (path, _) in &paths {
+            match path.kind {
+                EXACT => exact = true,
+                _ => depths.insert(path.text.split('/').count()),
+            }
         }
+        let mut entries: Vec<Entry> = Vec::with_capacity(placed.len());
+        for (tag, number) in placed {
+            let mut entry =
+                Entry { tag, parent: ROOT, text: Range::default(), leaf: Leaf::default() };
+            if tag != VACANT {
+                let (path, choices) = &mut paths[number as usize];
+                entry.text = self.push_text(*path);
+                entry.leaf = self.seal(std::mem::take(choices));
+            }
+            entries.push(entry);
+        }
+        let root = std::mem::take(&mut self.root);
+        let root = self.seal(root);
+        self.regexes.sort_by_key(|(rank, _)| *rank);
+        let entries = match <[Entry; 1]>::try_from(entries) {
+            Ok([entry]) => Entries::One(entry),
+            Err(entries) => Entries::Many(entries.into()),
+        };
+        let mut host = Host {
+            index,
+            entries,
+            text: self.text.into(),
+            depths,
+            exact,
+            root,
+            candidates: self.candidates.into(),
+            regexes: self.regexes.into_iter().map(|(_, expression)| expression).collect(),
+        };
+        host.link();
+        host
     }
 
-    fn push_text(&mut self, text: &str) -> Range {
+    fn push_text(&mut self, path: Path<'_>) -> Range {
         let start = self.text.len() as u32;
-        self.text.push_str(text);
+        if path.kind == PREFIX {
+            self.text.push('/');
+        }
+        self.text.push_str(path.text);
         Range { start, end: self.text.len() as u32 }
     }
 
     /// Orders a leaf; behind a candidate that holds always, none is ever tried.
-    fn seal(&mut self, mut leaf: Leaf) -> Range {
-        leaf.sort_by_key(|(rank, _)| *rank);
+    fn seal(&mut self, mut choices: Choices) -> Leaf {
+        choices.sort_by_key(|(rank, _)| *rank);
+        if let Some((_, first)) = choices.first()
+            && first.conditions.is_none()
+        {
+            return Leaf { always: Some(Arc::clone(&first.rule)), candidates: Range::default() };
+        }
         let start = self.candidates.len() as u32;
-        for (_, candidate) in leaf {
+        for (_, candidate) in choices {
             let always = candidate.conditions.is_none();
             self.candidates.push(candidate);
             if always {
                 break;
             }
         }
-        Range { start, end: self.candidates.len() as u32 }
+        Leaf { always: None, candidates: Range { start, end: self.candidates.len() as u32 } }
+    }
+}
+
+impl Host {
+    /// Tells each prefix which one is the next shorter.
+    fn link(&mut self) {
+        let Entries::Many(entries) = &self.entries else { return };
+        let parent = |entry: &Entry| {
+            let text = entry.text.of(self.text.as_bytes());
+            let shorter = memchr::memrchr(b'/', text).unwrap_or(0);
+            self.deepest(&text[..shorter])
+        };
+        let parents: Vec<u32> = entries.iter().map(parent).collect();
+        let Entries::Many(entries) = &mut self.entries else { return };
+        for (entry, parent) in entries.iter_mut().zip(parents) {
+            entry.parent = parent;
+        }
     }
 }
