@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use super::host::Host;
 use super::hosts::Hosts;
+use super::part::Part;
 use super::route::{CompiledRoute, RouteSlots};
 use super::{Attached, Inner, Table};
 use crate::ir::{AttachedRoute, Hostname, Route};
@@ -125,23 +125,22 @@ fn collect<'a>(routes: &'a [AttachedRoute], affected: &mut Affected<'a>) {
 }
 
 fn rebuild(
-    old: &Hosts<Arc<Host>>,
+    old: &Hosts<Part>,
     affected: &Affected<'_>,
     compiled: &[Arc<CompiledRoute>],
-) -> Hosts<Arc<Host>> {
-    let host =
-        |members: &[u32]| Arc::new(Host::new(members.iter().map(|&at| &*compiled[at as usize])));
+) -> Hosts<Part> {
+    let host = |members: &[u32]| Part::new(members.iter().map(|&at| &*compiled[at as usize]));
     let same_names =
         affected.iter().all(|(name, members)| old.get(*name).is_some() && !members.is_empty());
     if same_names {
         return old.map(|name, part| match affected.get(&name) {
             Some(members) => host(members),
-            None => Arc::clone(part),
+            None => part.clone(),
         });
     }
     let mut entries = Vec::new();
     for (name, part) in old.iter().filter(|(name, _)| !affected.contains_key(name)) {
-        entries.push((name.cloned(), Arc::clone(part)));
+        entries.push((name.cloned(), part.clone()));
     }
     for (name, members) in affected.iter().filter(|(_, members)| !members.is_empty()) {
         entries.push((name.cloned(), host(members)));

@@ -123,16 +123,25 @@ impl Depths {
         self.0 |= 1 << (segments.clamp(1, 64) - 1);
     }
 
-    /// Whether some prefix has this many segments more than were taken off.
+    /// Calls `each` with the hash and the end of every piece of `path` that has as many segments as
+    /// some prefix, from the shortest. A hash continues the one before, so that no byte is hashed twice.
     #[inline]
-    fn is_next(self) -> bool {
-        self.0 & 1 != 0
-    }
-
-    /// One segment less each; the shift repeats the last bit.
-    #[inline]
-    fn take_one(&mut self) {
-        self.0 >>= 1;
+    fn walk(mut self, path: &[u8], mut hasher: FoldHasher<'_>, mut each: impl FnMut(u64, usize)) {
+        if path.first() != Some(&b'/') {
+            return;
+        }
+        let (mut hashed, mut end) = (1, 0);
+        while self.0 != 0 && end < path.len() {
+            let rest = &path[end + 1..];
+            end += 1 + memchr::memchr(b'/', rest).unwrap_or(rest.len());
+            if self.0 & 1 != 0 {
+                hasher.write(&path[hashed..end]);
+                hashed = end;
+                each(hasher.finish(), end);
+            }
+            // The last bit stays, as the shift repeats it.
+            self.0 >>= 1;
+        }
     }
 }
 
@@ -198,21 +207,11 @@ impl Host {
     #[inline]
     fn deepest(&self, path: &[u8]) -> u32 {
         let mut found = ROOT;
-        let mut hasher = self.index.hasher();
-        let mut depths = self.depths;
-        let mut start = 0;
-        while depths.0 != 0 && path.get(start) == Some(&b'/') {
-            let segment = &path[start + 1..];
-            let end = segment.iter().position(|&byte| byte == b'/').unwrap_or(segment.len());
-            hasher.write(&segment[..end]);
-            start += 1 + end;
-            if depths.is_next()
-                && let Some(slot) = self.slot(Hashed::new(hasher.finish(), PREFIX), &path[..start])
-            {
+        self.depths.walk(path, self.index.hasher(), |hash, end| {
+            if let Some(slot) = self.slot(Hashed::new(hash, PREFIX), &path[..end]) {
                 found = slot as u32;
             }
-            depths.take_one();
-        }
+        });
         found
     }
 
@@ -243,12 +242,10 @@ fn hash_exact(path: &[u8], mut hasher: FoldHasher<'_>) -> Hashed {
     Hashed::new(hasher.finish(), EXACT)
 }
 
-/// As [`Host::deepest`] does it step by step; `relative` has no slash in front.
-fn hash_prefix(relative: &str, mut hasher: FoldHasher<'_>) -> Hashed {
-    for segment in relative.split('/') {
-        hasher.write(segment.as_bytes());
-    }
-    Hashed::new(hasher.finish(), PREFIX)
+fn hash_prefix(prefix: &[u8], depths: Depths, hasher: FoldHasher<'_>) -> Hashed {
+    let mut last = 0;
+    depths.walk(prefix, hasher, |hash, _| last = hash);
+    Hashed::new(last, PREFIX)
 }
 
 /// A path's candidates while a host is built, in the order of their routes.
@@ -256,16 +253,16 @@ type Choices = SmallVec<[(Rank, Candidate); 1]>;
 
 /// An exact path as written, or a prefix without slashes around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Path<'r> {
-    kind: u32,
-    text: &'r str,
+enum Key<'r> {
+    Exact(&'r str),
+    Prefix(&'r str),
 }
 
 /// Builds a [`Host`].
 #[derive(Default)]
 struct Builder<'r> {
-    numbers: HashMap<Path<'r>, u32, FixedState>,
-    paths: Vec<(Path<'r>, Choices)>,
+    numbers: HashMap<Key<'r>, u32, FixedState>,
+    paths: Vec<(Key<'r>, Choices)>,
     root: Choices,
     regexes: Vec<(Rank, Expression)>,
     text: String,
@@ -301,15 +298,15 @@ impl<'r> Builder<'r> {
         pattern: Option<&Arc<Pattern>>,
         candidate: Candidate,
     ) {
-        let path = match path {
-            PathMatch::Exact(path) => Path { kind: EXACT, text: path },
+        let key = match path {
+            PathMatch::Exact(path) => Key::Exact(path),
             PathMatch::Prefix(prefix) => {
                 let text = prefix.trim_end_matches('/');
                 if text.is_empty() {
                     self.root.push((rank, candidate));
                     return;
                 }
-                Path { kind: PREFIX, text: text.strip_prefix('/').unwrap_or(text) }
+                Key::Prefix(text.strip_prefix('/').unwrap_or(text))
             }
             PathMatch::Regex(_) => {
                 if let Some(pattern) = pattern {
@@ -320,38 +317,40 @@ impl<'r> Builder<'r> {
             }
         };
         let next = self.paths.len() as u32;
-        let number = *self.numbers.entry(path).or_insert(next);
+        let number = *self.numbers.entry(key).or_insert(next);
         if number == next {
-            self.paths.push((path, Choices::new()));
+            self.paths.push((key, Choices::new()));
         }
         self.paths[number as usize].1.push((rank, candidate));
     }
 
     fn finish(mut self) -> Host {
         let mut paths = std::mem::take(&mut self.paths);
-        let (index, placed) = Index::build(paths.len(), |number, hasher| {
-            let path = paths[number as usize].0;
-            match path.kind {
-                EXACT => hash_exact(path.text.as_bytes(), hasher),
-                _ => hash_prefix(path.text, hasher),
-            }
-        });
         let mut depths = Depths::default();
         let mut exact = false;
-        for (path, _) in &paths {
-            match path.kind {
-                EXACT => exact = true,
-                _ => depths.insert(path.text.split('/').count()),
+        let mut texts = Vec::with_capacity(paths.len());
+        for (key, _) in &paths {
+            texts.push(self.push_text(*key));
+            match key {
+                Key::Exact(_) => exact = true,
+                Key::Prefix(relative) => depths.insert(relative.split('/').count()),
             }
         }
+        let bytes = self.text.as_bytes();
+        let (index, placed) = Index::build(paths.len(), |number, hasher| {
+            let text = texts[number as usize].of(bytes);
+            match paths[number as usize].0 {
+                Key::Exact(_) => hash_exact(text, hasher),
+                Key::Prefix(_) => hash_prefix(text, depths, hasher),
+            }
+        });
         let mut entries: Vec<Entry> = Vec::with_capacity(placed.len());
         for (tag, number) in placed {
             let mut entry =
                 Entry { tag, parent: ROOT, text: Range::default(), leaf: Leaf::default() };
             if tag != VACANT {
-                let (path, choices) = &mut paths[number as usize];
-                entry.text = self.push_text(*path);
-                entry.leaf = self.seal(std::mem::take(choices));
+                entry.text = texts[number as usize];
+                entry.leaf = self.seal(std::mem::take(&mut paths[number as usize].1));
             }
             entries.push(entry);
         }
@@ -376,12 +375,15 @@ impl<'r> Builder<'r> {
         host
     }
 
-    fn push_text(&mut self, path: Path<'_>) -> Range {
+    fn push_text(&mut self, key: Key<'_>) -> Range {
         let start = self.text.len() as u32;
-        if path.kind == PREFIX {
-            self.text.push('/');
+        match key {
+            Key::Exact(path) => self.text.push_str(path),
+            Key::Prefix(relative) => {
+                self.text.push('/');
+                self.text.push_str(relative);
+            }
         }
-        self.text.push_str(path.text);
         Range { start, end: self.text.len() as u32 }
     }
 

@@ -9,13 +9,14 @@ mod conditions;
 mod host;
 pub(crate) mod hosts;
 mod index;
+mod part;
 pub mod regex;
 pub(crate) mod route;
 
 use std::sync::Arc;
 
-use self::host::Host;
 use self::hosts::Hosts;
+use self::part::Part;
 use self::regex::RegexCaches;
 use self::route::CompiledRoute;
 use crate::http::RequestHead;
@@ -32,7 +33,7 @@ pub struct Table {
 
 #[derive(Debug, Default)]
 struct Inner {
-    hosts: Hosts<Arc<Host>>,
+    hosts: Hosts<Part>,
     /// What this was compiled from, in order of precedence: the next epoch compares with it.
     attached: Box<[Attached]>,
     /// Hostnames of all attached routes, end to end.
@@ -103,7 +104,7 @@ impl Table {
     #[must_use]
     pub fn shares_host_with(&self, other: &Self, hostname: Option<&Hostname>) -> bool {
         let parts = (self.inner.hosts.get(hostname), other.inner.hosts.get(hostname));
-        matches!(parts, (Some(a), Some(b)) if Arc::ptr_eq(a, b))
+        matches!(parts, (Some(a), Some(b)) if a.is_shared_with(b))
     }
 }
 
