@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
+use smallvec::SmallVec;
 
 use super::hosts::Hosts;
 use super::part::Part;
@@ -20,7 +21,32 @@ use crate::ir::{AttachedRoute, Hostname, Route};
 pub(crate) struct Fresh(HashMap<usize, Arc<CompiledRoute>, FixedState>);
 
 /// A hostname to compile again, with the positions of its routes; `None` is every host.
-type Affected<'a> = HashMap<Option<&'a Hostname>, Vec<u32>, FixedState>;
+#[derive(Default)]
+struct Affected<'a> {
+    numbers: HashMap<Option<&'a Hostname>, usize, FixedState>,
+    /// In the order of routes, so that what is compiled one after the other lies close in memory.
+    hosts: Vec<(Option<&'a Hostname>, Members)>,
+}
+
+/// Positions of a host's routes.
+type Members = SmallVec<[u32; 4]>;
+
+impl<'a> Affected<'a> {
+    fn insert(&mut self, name: Option<&'a Hostname>) {
+        let next = self.hosts.len();
+        if *self.numbers.entry(name).or_insert(next) == next {
+            self.hosts.push((name, Members::new()));
+        }
+    }
+
+    fn members(&self, name: Option<&Hostname>) -> Option<&[u32]> {
+        self.numbers.get(&name).map(|&at| &*self.hosts[at].1)
+    }
+
+    fn members_mut(&mut self, name: Option<&Hostname>) -> Option<&mut Members> {
+        self.numbers.get(&name).map(|&at| &mut self.hosts[at].1)
+    }
+}
 
 impl Fresh {
     fn compile(&mut self, route: &Arc<Route>, slots: &mut RouteSlots) -> Arc<CompiledRoute> {
@@ -42,7 +68,7 @@ impl Table {
         let old = &*previous.inner;
         let mut affected = Affected::default();
         let compiled = pair(old, routes, &mut affected, fresh, slots);
-        if affected.is_empty() {
+        if affected.hosts.is_empty() {
             return Self { inner: Arc::clone(&previous.inner) };
         }
         collect(routes, &mut affected);
@@ -101,7 +127,7 @@ fn precedes(old: &Route, new: &Route) -> bool {
 
 fn affect<'a>(affected: &mut Affected<'a>, hostnames: &'a [Hostname]) {
     for name in names(hostnames) {
-        affected.entry(name).or_default();
+        affected.insert(name);
     }
 }
 
@@ -115,7 +141,7 @@ fn names(hostnames: &[Hostname]) -> impl Iterator<Item = Option<&Hostname>> {
 fn collect<'a>(routes: &'a [AttachedRoute], affected: &mut Affected<'a>) {
     for (at, route) in routes.iter().enumerate() {
         for name in names(&route.hostnames) {
-            if let Some(members) = affected.get_mut(&name)
+            if let Some(members) = affected.members_mut(name)
                 && members.last() != Some(&(at as u32))
             {
                 members.push(at as u32);
@@ -130,19 +156,20 @@ fn rebuild(
     compiled: &[Arc<CompiledRoute>],
 ) -> Hosts<Part> {
     let host = |members: &[u32]| Part::new(members.iter().map(|&at| &*compiled[at as usize]));
-    let same_names =
-        affected.iter().all(|(name, members)| old.get(*name).is_some() && !members.is_empty());
+    let known = |name: Option<&Hostname>| old.get(name).is_some();
+    let mut hosts = affected.hosts.iter();
+    let same_names = hosts.all(|(name, members)| known(*name) && !members.is_empty());
     if same_names {
-        return old.map(|name, part| match affected.get(&name) {
+        return old.map(|name, part| match affected.members(name) {
             Some(members) => host(members),
             None => part.clone(),
         });
     }
     let mut entries = Vec::new();
-    for (name, part) in old.iter().filter(|(name, _)| !affected.contains_key(name)) {
+    for (name, part) in old.iter().filter(|(name, _)| affected.members(*name).is_none()) {
         entries.push((name.cloned(), part.clone()));
     }
-    for (name, members) in affected.iter().filter(|(_, members)| !members.is_empty()) {
+    for (name, members) in affected.hosts.iter().filter(|(_, members)| !members.is_empty()) {
         entries.push((name.cloned(), host(members)));
     }
     Hosts::new(entries)

@@ -123,6 +123,11 @@ impl Depths {
         self.0 |= 1 << (segments.clamp(1, 64) - 1);
     }
 
+    /// Whether one prefix may begin with another.
+    fn nest(self) -> bool {
+        self.0 < 0 || self.0.count_ones() > 1
+    }
+
     /// Calls `each` with the hash and the end of every piece of `path` that has as many segments as
     /// some prefix, from the shortest. A hash continues the one before, so that no byte is hashed twice.
     #[inline]
@@ -272,7 +277,10 @@ struct Builder<'r> {
 impl Host {
     /// Compiles the routes of one hostname, given in order of precedence.
     pub(super) fn new<'r>(routes: impl IntoIterator<Item = &'r CompiledRoute>) -> Self {
+        let routes = routes.into_iter();
         let mut builder = Builder::default();
+        builder.numbers.reserve(routes.size_hint().0);
+        builder.paths.reserve(routes.size_hint().0);
         for route in routes {
             for found in route.matches() {
                 builder.add(
@@ -410,6 +418,9 @@ impl<'r> Builder<'r> {
 impl Host {
     /// Tells each prefix which one is the next shorter.
     fn link(&mut self) {
+        if !self.depths.nest() {
+            return;
+        }
         let Entries::Many(entries) = &self.entries else { return };
         let parent = |entry: &Entry| {
             let text = entry.text.of(self.text.as_bytes());

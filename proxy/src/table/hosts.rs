@@ -4,11 +4,10 @@
 //! Invariant: a lookup hashes the host once and once more for each of its suffixes whose length some
 //! wildcard has; it neither allocates nor scans names.
 
-use std::collections::HashSet;
 use std::hash::Hasher;
 use std::sync::Arc;
 
-use foldhash::fast::{FixedState, FoldHasher};
+use foldhash::fast::FoldHasher;
 
 use super::index::{Hashed, Index, Slot, VACANT};
 use crate::ir::Hostname;
@@ -143,16 +142,17 @@ impl<T> Default for Hosts<T> {
 impl<T> Hosts<T> {
     /// Of several entries with one name the first counts.
     pub(crate) fn new(entries: impl IntoIterator<Item = (Option<Hostname>, T)>) -> Self {
-        let mut seen = HashSet::<Hostname, FixedState>::default();
         let (mut names, mut values, mut any) = (Vec::new(), Vec::new(), None);
         for (name, value) in entries {
-            let Some(name) = name else {
-                any.get_or_insert(value);
-                continue;
-            };
-            if seen.insert(name.clone()) {
-                names.push(name);
-                values.push(Some(value));
+            match name {
+                // Of equal names, the first to be laid out is the first to be found.
+                Some(name) => {
+                    names.push(name);
+                    values.push(Some(value));
+                }
+                None => {
+                    any.get_or_insert(value);
+                }
             }
         }
         let keys = Keys::new(names.into());
