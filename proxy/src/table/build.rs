@@ -73,14 +73,7 @@ impl Table {
         }
         collect(routes, &mut affected);
         let hosts = rebuild(&old.hosts, &affected, &compiled);
-        let mut hostnames = Vec::new();
-        let mut attached = Vec::with_capacity(routes.len());
-        for (route, from) in compiled.into_iter().zip(routes) {
-            hostnames.extend_from_slice(&from.hostnames);
-            attached.push(Attached { route, hostnames_end: hostnames.len() });
-        }
-        let inner = Inner { hosts, attached: attached.into(), hostnames: hostnames.into() };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(Inner { hosts, attached: compiled.into() }) }
     }
 }
 
@@ -92,7 +85,7 @@ fn pair<'a>(
     affected: &mut Affected<'a>,
     fresh: &mut Fresh,
     slots: &mut RouteSlots,
-) -> Vec<Arc<CompiledRoute>> {
+) -> Vec<Arc<Attached>> {
     let mut compiled = Vec::with_capacity(routes.len());
     let mut at = 0;
     for new in routes {
@@ -102,16 +95,18 @@ fn pair<'a>(
         }
         let same_name = old.source(at).is_some_and(|source| source.name == new.route.name);
         if same_name
-            && old.hostnames(at) == new.hostnames
+            && *old.hostnames(at) == *new.hostnames
             && old.attached[at].route.is_of(&new.route)
         {
-            compiled.push(Arc::clone(&old.attached[at].route));
+            compiled.push(Arc::clone(&old.attached[at]));
         } else {
             if same_name {
                 affect(affected, old.hostnames(at));
             }
             affect(affected, &new.hostnames);
-            compiled.push(fresh.compile(&new.route, slots));
+            let route = fresh.compile(&new.route, slots);
+            let hostnames = new.hostnames.as_slice().into();
+            compiled.push(Arc::new(Attached { route, hostnames }));
         }
         at += usize::from(same_name);
     }
@@ -150,12 +145,8 @@ fn collect<'a>(routes: &'a [AttachedRoute], affected: &mut Affected<'a>) {
     }
 }
 
-fn rebuild(
-    old: &Hosts<Part>,
-    affected: &Affected<'_>,
-    compiled: &[Arc<CompiledRoute>],
-) -> Hosts<Part> {
-    let host = |members: &[u32]| Part::new(members.iter().map(|&at| &*compiled[at as usize]));
+fn rebuild(old: &Hosts<Part>, affected: &Affected<'_>, compiled: &[Arc<Attached>]) -> Hosts<Part> {
+    let host = |members: &[u32]| Part::new(members.iter().map(|&at| &*compiled[at as usize].route));
     let known = |name: Option<&Hostname>| old.get(name).is_some();
     let mut hosts = affected.hosts.iter();
     let same_names = hosts.all(|(name, members)| known(*name) && !members.is_empty());

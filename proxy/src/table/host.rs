@@ -398,10 +398,9 @@ impl<'r> Builder<'r> {
     /// Orders a leaf; behind a candidate that holds always, none is ever tried.
     fn seal(&mut self, mut choices: Choices) -> Leaf {
         choices.sort_by_key(|(rank, _)| *rank);
-        if let Some((_, first)) = choices.first()
-            && first.conditions.is_none()
-        {
-            return Leaf { always: Some(Arc::clone(&first.rule)), candidates: Range::default() };
+        if choices.first().is_some_and(|(_, first)| first.conditions.is_none()) {
+            let always = choices.into_iter().next().map(|(_, first)| first.rule);
+            return Leaf { always, candidates: Range::default() };
         }
         let start = self.candidates.len() as u32;
         for (_, candidate) in choices {

@@ -35,15 +35,13 @@ pub struct Table {
 struct Inner {
     hosts: Hosts<Part>,
     /// What this was compiled from, in order of precedence: the next epoch compares with it.
-    attached: Box<[Attached]>,
-    /// Hostnames of all attached routes, end to end.
-    hostnames: Box<[Hostname]>,
+    attached: Box<[Arc<Attached>]>,
 }
 
 #[derive(Debug)]
 struct Attached {
     route: Arc<CompiledRoute>,
-    hostnames_end: usize,
+    hostnames: Box<[Hostname]>,
 }
 
 /// What a lookup found.
@@ -114,7 +112,6 @@ impl Inner {
     }
 
     fn hostnames(&self, at: usize) -> &[Hostname] {
-        let start = at.checked_sub(1).map_or(0, |before| self.attached[before].hostnames_end);
-        &self.hostnames[start..self.attached[at].hostnames_end]
+        &self.attached[at].hostnames
     }
 }
