@@ -27,14 +27,18 @@ const EXACT: u32 = 1;
 const PREFIX: u32 = 2;
 /// The parent of a prefix that only `/` is shorter than.
 const ROOT: u32 = u32::MAX;
+/// Ends a text; no byte of UTF-8 is like it.
+const END: u8 = 0xff;
 
 /// One hostname's routes.
 #[derive(Debug)]
 pub(crate) struct Host {
     index: Index,
     entries: Entries,
-    /// Exact paths and prefixes, end to end.
-    text: Box<str>,
+    /// By slot, for entries that depend on conditions; empty if none does.
+    dependent: Box<[Dependent]>,
+    /// Exact paths and prefixes, each with [`END`] behind it.
+    text: Box<[u8]>,
     depths: Depths,
     exact: bool,
     /// The prefix `/`.
@@ -50,15 +54,23 @@ enum Entries {
     Many(Box<[Entry]>),
 }
 
-/// An exact path or a prefix, small enough to never lie across two cache lines.
+/// An exact path or a prefix: just what it takes to accept it, so that many fit in a cache.
 #[derive(Debug)]
-#[repr(align(32))]
+#[repr(align(16))]
 struct Entry {
     tag: u32,
+    /// Where its text starts.
+    start: u32,
+    /// As in its leaf.
+    always: Option<Arc<Rule>>,
+}
+
+/// What to try where nothing holds always.
+#[derive(Clone, Copy, Debug)]
+struct Dependent {
     /// The slot of the next shorter prefix, or [`ROOT`].
     parent: u32,
-    text: Range,
-    leaf: Leaf,
+    candidates: Range,
 }
 
 /// What to try for one path.
@@ -186,7 +198,7 @@ impl Host {
             return None;
         }
         let slot = self.slot(hash_exact(path, self.index.hasher()), path)?;
-        self.first(&self.entries.all()[slot].leaf, head, caches)
+        self.rule_of(slot, head, caches)
     }
 
     /// From the longest prefix of the path to the shortest, until a candidate holds.
@@ -197,24 +209,28 @@ impl Host {
         head: &RequestHead,
         caches: &mut RegexCaches,
     ) -> Option<Hit<'_>> {
-        let mut slot = self.deepest(path);
-        while let Some(entry) = self.entries.all().get(slot as usize) {
-            if let Some(rule) = self.first(&entry.leaf, head, caches) {
-                let prefix = (entry.text.end - entry.text.start) as usize;
+        let (mut slot, mut prefix) = self.deepest(path);
+        while slot != ROOT {
+            if let Some(rule) = self.rule_of(slot as usize, head, caches) {
                 return Some(Hit { rule, prefix });
             }
-            slot = entry.parent;
+            slot = self.dependent[slot as usize].parent;
+            prefix = self.entries.all().get(slot as usize).map_or(0, |next| self.text(next).len());
         }
-        self.first(&self.root, head, caches).map(|rule| Hit { rule, prefix: 0 })
+        let rule = match &self.root.always {
+            Some(rule) => rule,
+            None => self.first(self.root.candidates, head, caches)?,
+        };
+        Some(Hit { rule, prefix: 0 })
     }
 
-    /// The slot of the longest prefix of `path`, or [`ROOT`].
+    /// The slot of the longest prefix of `path`, or [`ROOT`], and its length.
     #[inline]
-    fn deepest(&self, path: &[u8]) -> u32 {
-        let mut found = ROOT;
+    fn deepest(&self, path: &[u8]) -> (u32, usize) {
+        let mut found = (ROOT, 0);
         self.depths.walk(path, self.index.hasher(), |hash, end| {
             if let Some(slot) = self.slot(Hashed::new(hash, PREFIX), &path[..end]) {
-                found = slot as u32;
+                found = (slot as u32, end);
             }
         });
         found
@@ -222,21 +238,28 @@ impl Host {
 
     #[inline]
     fn slot(&self, wanted: Hashed, text: &[u8]) -> Option<usize> {
-        let equal = |entry: &Entry| entry.text.of(self.text.as_bytes()) == text;
+        let equal = |entry: &Entry| {
+            let rest = self.text[entry.start as usize..].strip_prefix(text);
+            rest.is_some_and(|rest| rest.first() == Some(&END))
+        };
         self.index.find(self.entries.all(), wanted, equal)
     }
 
+    fn text(&self, entry: &Entry) -> &[u8] {
+        let rest = &self.text[entry.start as usize..];
+        &rest[..memchr::memchr(END, rest).unwrap_or(rest.len())]
+    }
+
     #[inline]
-    fn first<'a>(
-        &'a self,
-        leaf: &'a Leaf,
-        head: &RequestHead,
-        caches: &mut RegexCaches,
-    ) -> Option<&'a Rule> {
-        if let Some(rule) = &leaf.always {
-            return Some(rule);
+    fn rule_of(&self, slot: usize, head: &RequestHead, caches: &mut RegexCaches) -> Option<&Rule> {
+        match &self.entries.all()[slot].always {
+            Some(rule) => Some(rule),
+            None => self.first(self.dependent[slot].candidates, head, caches),
         }
-        let mut candidates = leaf.candidates.of(&self.candidates).iter();
+    }
+
+    fn first(&self, range: Range, head: &RequestHead, caches: &mut RegexCaches) -> Option<&Rule> {
+        let mut candidates = range.of(&self.candidates).iter();
         candidates.find(|candidate| candidate.holds(head, caches)).map(|found| &*found.rule)
     }
 }
@@ -270,7 +293,7 @@ struct Builder<'r> {
     paths: Vec<(Key<'r>, Choices)>,
     root: Choices,
     regexes: Vec<(Rank, Expression)>,
-    text: String,
+    text: Vec<u8>,
     candidates: Vec<Candidate>,
 }
 
@@ -344,21 +367,26 @@ impl<'r> Builder<'r> {
                 Key::Prefix(relative) => depths.insert(relative.split('/').count()),
             }
         }
-        let bytes = self.text.as_bytes();
         let (index, placed) = Index::build(paths.len(), |number, hasher| {
-            let text = texts[number as usize].of(bytes);
+            let text = texts[number as usize].of(&self.text);
             match paths[number as usize].0 {
                 Key::Exact(_) => hash_exact(text, hasher),
                 Key::Prefix(_) => hash_prefix(text, depths, hasher),
             }
         });
-        let mut entries: Vec<Entry> = Vec::with_capacity(placed.len());
-        for (tag, number) in placed {
-            let mut entry =
-                Entry { tag, parent: ROOT, text: Range::default(), leaf: Leaf::default() };
+        let mut entries = Vec::with_capacity(placed.len());
+        let mut dependent = Vec::new();
+        for (slot, (tag, number)) in placed.into_iter().enumerate() {
+            let mut entry = Entry { tag, start: 0, always: None };
             if tag != VACANT {
-                entry.text = texts[number as usize];
-                entry.leaf = self.seal(std::mem::take(&mut paths[number as usize].1));
+                let leaf = self.seal(std::mem::take(&mut paths[number as usize].1));
+                entry.start = texts[number as usize].start;
+                if leaf.always.is_none() {
+                    let vacant = Dependent { parent: ROOT, candidates: Range::default() };
+                    dependent.resize(slot, vacant);
+                    dependent.push(Dependent { candidates: leaf.candidates, ..vacant });
+                }
+                entry.always = leaf.always;
             }
             entries.push(entry);
         }
@@ -372,6 +400,7 @@ impl<'r> Builder<'r> {
         let mut host = Host {
             index,
             entries,
+            dependent: dependent.into(),
             text: self.text.into(),
             depths,
             exact,
@@ -386,13 +415,15 @@ impl<'r> Builder<'r> {
     fn push_text(&mut self, key: Key<'_>) -> Range {
         let start = self.text.len() as u32;
         match key {
-            Key::Exact(path) => self.text.push_str(path),
+            Key::Exact(path) => self.text.extend_from_slice(path.as_bytes()),
             Key::Prefix(relative) => {
-                self.text.push('/');
-                self.text.push_str(relative);
+                self.text.push(b'/');
+                self.text.extend_from_slice(relative.as_bytes());
             }
         }
-        Range { start, end: self.text.len() as u32 }
+        let end = self.text.len() as u32;
+        self.text.push(END);
+        Range { start, end }
     }
 
     /// Orders a leaf; behind a candidate that holds always, none is ever tried.
@@ -415,21 +446,19 @@ impl<'r> Builder<'r> {
 }
 
 impl Host {
-    /// Tells each prefix which one is the next shorter.
+    /// Tells each prefix that depends on conditions which one is the next shorter.
     fn link(&mut self) {
         if !self.depths.nest() {
             return;
         }
-        let Entries::Many(entries) = &self.entries else { return };
-        let parent = |entry: &Entry| {
-            let text = entry.text.of(self.text.as_bytes());
-            let shorter = memchr::memrchr(b'/', text).unwrap_or(0);
-            self.deepest(&text[..shorter])
-        };
-        let parents: Vec<u32> = entries.iter().map(parent).collect();
-        let Entries::Many(entries) = &mut self.entries else { return };
-        for (entry, parent) in entries.iter_mut().zip(parents) {
-            entry.parent = parent;
+        let mut dependent = std::mem::take(&mut self.dependent);
+        for (entry, dependent) in self.entries.all().iter().zip(&mut dependent) {
+            if entry.tag != VACANT && entry.always.is_none() {
+                let text = self.text(entry);
+                let shorter = memchr::memrchr(b'/', text).unwrap_or(0);
+                dependent.parent = self.deepest(&text[..shorter]).0;
+            }
         }
+        self.dependent = dependent;
     }
 }
