@@ -462,3 +462,53 @@ impl Host {
         self.dependent = dependent;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher;
+
+    use super::*;
+
+    fn pieces(depths: Depths, path: &str) -> Vec<(u64, usize)> {
+        let mut seen = Vec::new();
+        depths.walk(path.as_bytes(), FixedState::default().build_hasher(), |hash, end| {
+            seen.push((hash, end));
+        });
+        seen
+    }
+
+    #[test]
+    fn a_path_is_cut_where_some_prefix_may_end() {
+        let mut depths = Depths::default();
+        assert!(pieces(depths, "/a/b").is_empty());
+        depths.insert(1);
+        depths.insert(3);
+        let ends = |path: &str| pieces(depths, path).iter().map(|piece| piece.1).collect();
+        for (path, expected) in [
+            ("/a/bc/d/e/f", vec![2, 7]),
+            ("/a/bc", vec![2]),
+            ("/a/", vec![2]),
+            ("//b/c", vec![1, 5]),
+            ("/", vec![1]),
+            ("*", vec![]),
+            ("", vec![]),
+        ] {
+            let found: Vec<usize> = ends(path);
+            assert_eq!(found, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_hashes_the_same_at_the_start_of_a_longer_path_however_deep() {
+        let mut depths = Depths::default();
+        for segments in [2, 63, 64, 65, 200] {
+            depths.insert(segments);
+        }
+        for segments in [2, 63, 64, 65, 200] {
+            let prefix = "/ab".repeat(segments);
+            let alone = pieces(depths, &prefix).pop();
+            let longer = pieces(depths, &format!("{prefix}/x/y/z"));
+            assert!(alone.is_some_and(|alone| alone.1 == prefix.len() && longer.contains(&alone)));
+        }
+    }
+}
