@@ -4,9 +4,12 @@
 //! starts has ended when the command ends.
 
 mod backend;
+mod compare;
 mod http;
 mod load;
 mod outcome;
+mod peers;
+mod process;
 mod run;
 
 use std::process::ExitCode;
@@ -36,6 +39,14 @@ enum Command {
     ///
     /// Example: bench run http://127.0.0.1:8080/s --rate 5000 --header 'Host: a.example.com'
     Run(run::RunArgs),
+    /// Compare ringway with HAProxy and nginx, on one core, doing the same work
+    ///
+    /// Starts each with an equivalent configuration (16 hosts x 4 paths, one worker, keep-alive, no
+    /// access log), runs in a network namespace of its own where permitted, measures every gateway
+    /// once a round, and prints CPU per request, requests/s and latency as ratios within rounds.
+    ///
+    /// Example: bench compare --scenario small --rounds 10
+    Compare(compare::CompareArgs),
 }
 
 /// Runs the command line.
@@ -44,6 +55,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Backend(args) => backend::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => run::run(&args),
+        Command::Compare(args) => compare::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

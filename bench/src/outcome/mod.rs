@@ -224,8 +224,8 @@ pub(crate) fn seconds(duration: Duration) -> f64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::load::schedule::Arrival;
     use crate::load::Expected;
+    use crate::load::schedule::Arrival;
 
     pub(crate) fn plan(rate: f64) -> Plan {
         Plan {
