@@ -6,11 +6,15 @@
 mod backend;
 mod compare;
 mod http;
+mod idle;
 mod load;
 mod outcome;
 mod peers;
+mod probe;
 mod process;
 mod run;
+mod scale;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -47,6 +51,21 @@ enum Command {
     ///
     /// Example: bench compare --scenario small --rounds 10
     Compare(compare::CompareArgs),
+    /// Start-up, memory and edits with many routes
+    ///
+    /// Example: bench scale --routes 10000 --edits-under-load
+    Scale(scale::ScaleArgs),
+    /// Memory of idle keep-alive connections
+    ///
+    /// Example: bench idle --connections 10000 --peers haproxy,nginx
+    Idle(idle::IdleArgs),
+    /// Load with everything that goes wrong in production, for minutes
+    ///
+    /// Continuous edits, slow clients, a backend that dies and comes back, connection churn; ends
+    /// with the number of wrong answers and the slope of memory and descriptors.
+    ///
+    /// Example: bench soak --minutes 10
+    Soak(soak::SoakArgs),
 }
 
 /// Runs the command line.
@@ -56,6 +75,9 @@ pub fn main() -> ExitCode {
         Command::Backend(args) => backend::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => run::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Scale(args) => scale::run(&args),
+        Command::Idle(args) => idle::run(&args),
+        Command::Soak(args) => soak::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -121,3 +121,34 @@ spec:
 "
     )
 }
+
+/// The request header that a [`versioned_route`] sets.
+pub(crate) const VERSION_TO_BACKEND: &str = "x-epoch";
+/// The response header that it sets to the same value.
+pub(crate) const VERSION_TO_CLIENT: &str = "x-epoch-response";
+
+/// A route of one path that marks its requests and its responses with one version.
+pub(crate) fn versioned_route(
+    (name, host, path): (&str, &str, &str),
+    service: &str,
+    version: u64,
+) -> String {
+    format!(
+        "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{ name: {name}, namespace: bench }}
+spec:
+  parentRefs: [{{ name: bench }}]
+  hostnames: [{host}]
+  rules:
+  - matches: [{{ path: {{ type: PathPrefix, value: {path} }} }}]
+    filters:
+    - type: RequestHeaderModifier
+      requestHeaderModifier: {{ set: [{{ name: {VERSION_TO_BACKEND}, value: \"{version}\" }}] }}
+    - type: ResponseHeaderModifier
+      responseHeaderModifier: {{ set: [{{ name: {VERSION_TO_CLIENT}, value: \"{version}\" }}] }}
+    backendRefs: [{{ name: {service}, port: 80 }}]
+"
+    )
+}
