@@ -96,11 +96,11 @@ impl Answer {
     }
 
     fn take_head(&mut self, bytes: &[u8], expected: &Expected) -> Result<Option<usize>, Failure> {
-        if self.head.is_empty() {
-            if let Some(end) = http::head_end(bytes) {
-                self.read_head(&bytes[..end], expected)?;
-                return Ok(Some(end));
-            }
+        if self.head.is_empty()
+            && let Some(end) = http::head_end(bytes)
+        {
+            self.read_head(&bytes[..end], expected)?;
+            return Ok(Some(end));
         }
         let before = self.head.len();
         self.head.extend_from_slice(bytes);
@@ -143,7 +143,9 @@ impl Answer {
         expected: &Expected,
         learned: &mut Option<u64>,
     ) -> Result<(), Failure> {
-        let right = expected.status.map_or_else(|| (200..300).contains(&self.status), |status| status == self.status);
+        let right = expected
+            .status
+            .map_or_else(|| (200..300).contains(&self.status), |status| status == self.status);
         if !right {
             let tolerated = expected.tolerated.contains(&self.status);
             return Err(if tolerated { Failure::Tolerated } else { Failure::Status });
