@@ -36,7 +36,7 @@ impl EpochSink for Sink<'_> {
 impl ReportInbox {
     /// Must be called within the control thread's runtime.
     pub(crate) fn new(reports: Reports) -> io::Result<Self> {
-        AsyncFd::register_with_interest(Descriptor(reports), Interest::READABLE).map(Self)
+        Ok(Self(AsyncFd::register_with_interest(Descriptor(reports), Interest::READABLE)?))
     }
 }
 
