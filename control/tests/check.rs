@@ -2,6 +2,8 @@
 //!
 //! `UPDATE=1 cargo test -p control --test check` rewrites the expectations.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

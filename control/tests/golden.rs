@@ -5,6 +5,8 @@
 //! the expectations; the difference is for the reviewer. Each case is translated three times: alone,
 //! with a cache that already holds it, and with a cache that holds another case.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -21,8 +21,11 @@ const VALUES: [&str; 4] = ["a", "b", "a, b", ""];
 const QUERIES: [&str; 8] =
     ["", "q=a", "q=%61", "p=b&q=a", "q=b&q=a", "q", "p=a+b&q=b", "&&q=a&p=%zz"];
 
+/// Whether an expression should match.
+type Meaning = fn(&str) -> bool;
+
 /// Expressions with what they mean, so that the oracle does not run our engine.
-const EXPRESSIONS: [(&str, fn(&str) -> bool); 5] = [
+const EXPRESSIONS: [(&str, Meaning); 5] = [
     ("/a.*", |text| text.starts_with("/a")),
     ("a|a, b", |text| text == "a" || text == "a, b"),
     ("[/ab]+", |text| !text.is_empty() && text.chars().all(|c| "/ab".contains(c))),
@@ -226,7 +229,7 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
 
 fn edited(routes: &[AttachedRoute], edits: &[Edit]) -> Vec<AttachedRoute> {
     let mut next = Vec::new();
-    for (at, (old, edit)) in routes.iter().zip(edits.iter().cycle()).enumerate() {
+    for (old, edit) in routes.iter().zip(edits.iter().cycle()) {
         match edit {
             Edit::Keep => next.push(old.clone()),
             Edit::Copy => next.push(AttachedRoute {
@@ -234,7 +237,12 @@ fn edited(routes: &[AttachedRoute], edits: &[Edit]) -> Vec<AttachedRoute> {
                 route: Arc::new(Route::clone(&old.route)),
             }),
             Edit::Remove => {}
-            Edit::Replace(new) => next.push(named(at, new.clone())),
+            // Under its old name: no two routes of one configuration share one.
+            Edit::Replace((created, hostnames, rules)) => {
+                let (name, rules) = (Arc::clone(&old.route.name), rules.clone());
+                let route = Arc::new(Route { name, created: *created, rules });
+                next.push(AttachedRoute { hostnames: hostnames.clone(), route });
+            }
         }
     }
     next

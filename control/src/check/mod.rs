@@ -72,7 +72,7 @@ pub fn identify(node: &Node) -> Identity {
     }
     if let Some(ours) = Kind::ALL.into_iter().find(|ours| ours.as_str() == kind) {
         let same_group = |known: &&str| group(known) == group(version);
-        if ours.versions().iter().any(|known| same_group(&known)) {
+        if ours.versions().iter().any(same_group) {
             let found = crate::yaml::quote(version);
             let what = format!("found {found}, allowed: {}", ours.versions().join(", "));
             return wrong(node.locate("apiVersion"), "apiVersion", what);

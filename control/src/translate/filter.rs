@@ -62,12 +62,12 @@ fn headers(modifier: &HeaderModifier) -> ir::HeaderModifier {
     ir::HeaderModifier {
         set: pairs(&modifier.set),
         add: pairs(&modifier.add),
-        remove: modifier.remove.iter().map(|name| lower(name)).collect(),
+        remove: modifier.remove.iter().map(lower).collect(),
     }
 }
 
 fn redirect(spec: &Redirect, field: &str) -> Result<ir::Redirect, Fault> {
-    let scheme = spec.scheme.as_ref().map(|scheme| lower(scheme));
+    let scheme = spec.scheme.as_ref().map(lower);
     if let Some(scheme) = scheme.as_ref().filter(|scheme| !matches!(&***scheme, "http" | "https")) {
         let message = format!("{field}.scheme {scheme} is not supported: use http or https");
         return Err(Fault::new(Reason::UnsupportedValue, format!("{field}.scheme"), message));
@@ -80,7 +80,7 @@ fn redirect(spec: &Redirect, field: &str) -> Result<ir::Redirect, Fault> {
     }
     Ok(ir::Redirect {
         scheme,
-        hostname: spec.hostname.as_ref().map(|name| lower(name)),
+        hostname: spec.hostname.as_ref().map(lower),
         path: path(spec.path.as_ref(), field)?,
         port: spec.port,
         status,
@@ -89,7 +89,7 @@ fn redirect(spec: &Redirect, field: &str) -> Result<ir::Redirect, Fault> {
 
 fn rewrite(spec: &Rewrite, field: &str) -> Result<ir::Rewrite, Fault> {
     Ok(ir::Rewrite {
-        hostname: spec.hostname.as_ref().map(|name| lower(name)),
+        hostname: spec.hostname.as_ref().map(lower),
         path: path(spec.path.as_ref(), field)?,
     })
 }
