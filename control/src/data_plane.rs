@@ -35,8 +35,12 @@ impl EpochSink for Sink<'_> {
 
 impl ReportInbox {
     /// Must be called within the control thread's runtime.
+    #[expect(
+        deprecated,
+        reason = "its replacement is `unsafe`; the descriptor lives as long as `Reports`, which is owned here"
+    )]
     pub(crate) fn new(reports: Reports) -> io::Result<Self> {
-        Ok(Self(AsyncFd::register_with_interest(Descriptor(reports), Interest::READABLE)?))
+        AsyncFd::with_interest(Descriptor(reports), Interest::READABLE).map(Self)
     }
 }
 

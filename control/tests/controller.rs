@@ -62,7 +62,12 @@ struct Reports(UnboundedReceiver<Report>);
 
 impl Inbox for Reports {
     fn next(&mut self) -> impl Future<Output = Report> {
-        async { self.0.recv().await.unwrap() }
+        async {
+            match self.0.recv().await {
+                Some(report) => report,
+                None => std::future::pending().await,
+            }
+        }
     }
 }
 
