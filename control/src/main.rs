@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and version come this way too, with status 0.
-        Err(error) => error.exit(),
+        Err(error) => cli::suggest::complete(error).exit(),
     };
     match act(cli.command) {
         Ok(exit) => exit.into(),

@@ -8,6 +8,7 @@ pub mod client;
 pub mod logging;
 pub mod placement;
 pub mod run;
+pub mod suggest;
 pub mod value;
 
 use std::path::PathBuf;
