@@ -100,7 +100,7 @@ pub struct Controller<S, E, I> {
 }
 
 enum Event {
-    Report(Report),
+    Report(Box<Report>),
     Changed,
     Order(Order),
     Tick,
@@ -123,7 +123,7 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
                 Event::Tick => self.tick(),
                 Event::Report(report) => {
                     let (shard, phase) = (report.shard, report.phase);
-                    self.take(report);
+                    self.take(*report);
                     if phase == Phase::Ended {
                         return Outcome::ShardLost(shard);
                     }
@@ -152,7 +152,7 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
                 // Nobody can ask for anything any more: wait for the rest.
                 None => std::future::pending().await,
             },
-            report = parts.inbox.next() => Event::Report(report),
+            report = parts.inbox.next() => Event::Report(Box::new(report)),
             () = parts.source.changed() => Event::Changed,
             () = tokio::time::sleep(TICK) => Event::Tick,
         }
@@ -301,7 +301,7 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
         loop {
             match self.event().await {
                 Event::Report(report) => {
-                    self.take(report);
+                    self.take(*report);
                     if self.parts.state.lock().ended() {
                         return Outcome::Drained;
                     }

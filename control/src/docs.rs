@@ -63,7 +63,7 @@ fn reason_codes() -> String {
     );
     for fault in Fault::ALL {
         let status = match fault {
-            Fault::Malformed(_) => "400, 408, 414, 417, 431, 501 or 505".to_owned(),
+            Fault::Malformed(_) => "400, 405, 414, 417, 431, 501 or 505".to_owned(),
             Fault::Redirect(_) => "301, 302, 303, 307 or 308".to_owned(),
             other => other.status().map_or_else(|| "none".to_owned(), |status| status.to_string()),
         };

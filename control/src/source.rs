@@ -17,6 +17,7 @@ use crate::check::Mistake;
 use crate::files::{Files, OpenError};
 use crate::resolve::Resolver;
 use crate::store::Store;
+use crate::translate::status::{ConditionStatus, ConditionType, GatewayStatus};
 use crate::translate::{self, Cache, Translation};
 
 /// Where configuration comes from.
@@ -103,13 +104,20 @@ impl Source for FileSource {
             format!("{kind} {object}: {}: {}", problem.field, problem.message)
         });
         let problems = lines.chain(refused).collect();
-        let gateways = statuses.gateways.len();
+        let gateways = statuses.gateways.values().filter(|gateway| is_accepted(gateway)).count();
         let statuses = serde_json::to_value(statuses).unwrap_or_else(|error| {
             tracing::error!("statuses cannot be shown: {error}");
             serde_json::Value::Null
         });
         Built { ir, statuses, problems, gateways }
     }
+}
+
+fn is_accepted(gateway: &GatewayStatus) -> bool {
+    let mut conditions = gateway.conditions.iter();
+    conditions.any(|condition| {
+        condition.kind == ConditionType::Accepted && condition.status == ConditionStatus::True
+    })
 }
 
 fn line(mistake: &Mistake) -> String {

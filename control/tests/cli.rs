@@ -1,4 +1,5 @@
 //! The built binary: help, mistakes on the command line, exit statuses, and a whole short life.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,4 +1,5 @@
 //! What `/metrics` and `/histograms` say after scripted reports.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -117,64 +117,43 @@ fn listeners_text(listeners: &Value) -> String {
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
+/// The maps of the statuses, and the kind of what they hold by name.
+const KINDS: [(&str, &str); 3] =
+    [("gatewayClasses", "GatewayClass"), ("gateways", "Gateway"), ("httpRoutes", "HTTPRoute")];
+
 fn objects_text(out: &mut String, objects: &Value) {
-    match objects {
-        Value::Null => {}
-        Value::Array(list) if list.is_empty() => {}
-        other => {
-            out.push_str("\nobjects\n");
-            for line in conditions(other) {
-                let _ = writeln!(out, "  {line}");
-            }
+    let lines = conditions(objects);
+    if !lines.is_empty() {
+        out.push_str("\nobjects\n");
+        for line in lines {
+            let _ = writeln!(out, "  {line}");
         }
     }
 }
 
-/// One line per condition, found wherever the document holds a list named `conditions`.
+/// One line per condition, with the object, and the listener or parent, that it belongs to.
 fn conditions(objects: &Value) -> Vec<String> {
     let mut lines = Vec::new();
-    collect(objects, "", &mut lines);
+    for (field, kind) in KINDS {
+        for (name, status) in objects[field].as_object().into_iter().flatten() {
+            let object = format!("{kind} {}", name.trim_start_matches('/'));
+            add(&mut lines, &object, status);
+            for listener in status["listeners"].as_array().into_iter().flatten() {
+                let name = listener["name"].as_str().unwrap_or("?");
+                add(&mut lines, &format!("{object} listener {name}"), listener);
+            }
+            for parent in status["parents"].as_array().into_iter().flatten() {
+                let name = parent["parentRef"]["name"].as_str().unwrap_or("?");
+                add(&mut lines, &format!("{object} at {name}"), parent);
+            }
+        }
+    }
     lines
 }
 
-fn collect(value: &Value, path: &str, lines: &mut Vec<String>) {
-    match value {
-        Value::Object(fields) => {
-            let own = label(fields);
-            let path = if own.is_empty() { path.to_owned() } else { join(path, &own) };
-            for (key, inner) in fields {
-                if key == "conditions" {
-                    lines.extend(inner.as_array().into_iter().flatten().map(|c| line(&path, c)));
-                } else {
-                    // A map by object name, as opposed to a field of the API.
-                    let named = key.contains('/');
-                    let path = if named { join(&path, key) } else { path.clone() };
-                    collect(inner, &path, lines);
-                }
-            }
-        }
-        Value::Array(list) => list.iter().for_each(|inner| collect(inner, path, lines)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-fn label(fields: &serde_json::Map<String, Value>) -> String {
-    let of = |key: &str| fields.get(key).and_then(Value::as_str);
-    let name = of("name").or_else(|| fields.get("metadata")?.get("name")?.as_str());
-    let namespace = of("namespace").or_else(|| fields.get("metadata")?.get("namespace")?.as_str());
-    let name = match (namespace, name) {
-        (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
-        (None, Some(name)) => name.to_owned(),
-        (_, None) => String::new(),
-    };
-    match of("kind") {
-        Some(kind) if !name.is_empty() => format!("{kind} {name}"),
-        Some(_) | None => name,
-    }
-}
-
-fn join(path: &str, more: &str) -> String {
-    if path.is_empty() { more.to_owned() } else { format!("{path} {more}") }
+fn add(lines: &mut Vec<String>, path: &str, holder: &Value) {
+    let conditions = holder["conditions"].as_array().into_iter().flatten();
+    lines.extend(conditions.map(|condition| line(path, condition)));
 }
 
 fn line(path: &str, condition: &Value) -> String {
@@ -203,20 +182,24 @@ mod tests {
 
     #[test]
     fn conditions_are_found_with_the_object_they_belong_to() {
-        let objects = json!([{
-            "kind": "Gateway", "namespace": "a", "name": "web",
-            "status": {
+        let objects = json!({
+            "gateways": { "a/web": {
                 "conditions": [{"type": "Accepted", "status": "True", "reason": "Accepted"}],
                 "listeners": [{"name": "http", "conditions": [
                     {"type": "Programmed", "status": "False", "reason": "Invalid", "message": "why"}
                 ]}]
-            }
-        }]);
+            }},
+            "httpRoutes": { "a/shop": { "parents": [{
+                "parentRef": {"name": "web"},
+                "conditions": [{"type": "Accepted", "status": "True", "reason": "Accepted"}]
+            }]}}
+        });
         assert_eq!(
             conditions(&objects),
             [
                 "Gateway a/web: Accepted=True (Accepted)",
-                "Gateway a/web http: Programmed=False (Invalid): why",
+                "Gateway a/web listener http: Programmed=False (Invalid): why",
+                "HTTPRoute a/shop at web: Accepted=True (Accepted)",
             ]
         );
     }
