@@ -13,11 +13,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use proxy::epoch::{Epoch, Settings};
 use proxy::ir::Ir;
+use runtime::socket::owner_of;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::access_log::AccessLog;
-use crate::admin::owner;
 use crate::report::{Phase, Report};
 use crate::source::{Built, Source};
 use crate::state::{Life, Shared};
@@ -248,7 +248,7 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             let address = listener.address;
             match &listener.error {
                 Some(error) if self.complained.get(&address) != Some(error) => {
-                    let by = owner::of_port(address.port())
+                    let by = owner_of(address.port())
                         .map_or_else(String::new, |owner| format!("; the port is held by {owner}"));
                     tracing::warn!("cannot listen on {address}: {error}{by}");
                     self.complained.insert(address, error.clone());

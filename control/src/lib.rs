@@ -16,7 +16,6 @@ pub mod doctor;
 pub mod files;
 pub mod histograms;
 pub mod limits;
-pub mod machine;
 pub mod metrics;
 pub mod report;
 pub mod resolve;

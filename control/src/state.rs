@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use runtime::cores::CoreId;
+
 use crate::histograms::Histograms;
 use crate::report::{Activity, ListenState, Phase, Report};
 
@@ -25,7 +27,7 @@ pub struct About {
     /// Why it was chosen.
     pub runtime_reason: String,
     /// Core of each shard; `None` where it is not pinned.
-    pub cores: Vec<Option<usize>>,
+    pub cores: Vec<Option<CoreId>>,
     /// Where the admin pages are, if anywhere.
     pub admin: Option<SocketAddr>,
     /// When the process started.

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::time::UNIX_EPOCH;
 
+use runtime::cores::CoreId;
 use serde_json::{Value, json};
 
 use crate::report::Phase;
@@ -36,11 +37,11 @@ pub fn json(state: &State) -> String {
     text
 }
 
-fn shard_json(index: usize, core: Option<usize>, shard: &ShardState) -> Value {
+fn shard_json(index: usize, core: Option<CoreId>, shard: &ShardState) -> Value {
     let listeners = shard.listeners.iter();
     json!({
         "shard": index,
-        "core": core,
+        "core": core.map(|CoreId(core)| core),
         "installed": shard.installed,
         "install_lag_ms": shard.install_lag.as_secs_f64() * 1e3,
         "phase": phase(shard.phase),
