@@ -142,12 +142,12 @@ impl<R: Runtime> Connection<R> {
 
     /// Takes a request head off the front of `block`; nothing when it is not complete.
     fn request(&mut self, block: &mut Buf) -> Result<Option<Body>, BadMessage> {
-        if self.head.is_empty() {
-            if let Some(end) = http::head_end(block) {
-                let body = self.prepare(&block[..end])?;
-                block.advance(end);
-                return Ok(Some(body));
-            }
+        if self.head.is_empty()
+            && let Some(end) = http::head_end(block)
+        {
+            let body = self.prepare(&block[..end])?;
+            block.advance(end);
+            return Ok(Some(body));
         }
         let before = self.head.len();
         self.head.extend_from_slice(block);

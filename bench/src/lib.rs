@@ -4,10 +4,17 @@
 //! starts has ended when the command ends.
 
 mod backend;
+mod compare;
 mod http;
+mod idle;
 mod load;
 mod outcome;
+mod peers;
+mod probe;
+mod process;
 mod run;
+mod scale;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -36,6 +43,29 @@ enum Command {
     ///
     /// Example: bench run http://127.0.0.1:8080/s --rate 5000 --header 'Host: a.example.com'
     Run(run::RunArgs),
+    /// Compare ringway with HAProxy and nginx, on one core, doing the same work
+    ///
+    /// Starts each with an equivalent configuration (16 hosts x 4 paths, one worker, keep-alive, no
+    /// access log), runs in a network namespace of its own where permitted, measures every gateway
+    /// once a round, and prints CPU per request, requests/s and latency as ratios within rounds.
+    ///
+    /// Example: bench compare --scenario small --rounds 10
+    Compare(compare::CompareArgs),
+    /// Start-up, memory and edits with many routes
+    ///
+    /// Example: bench scale --routes 10000 --edits-under-load
+    Scale(scale::ScaleArgs),
+    /// Memory of idle keep-alive connections
+    ///
+    /// Example: bench idle --connections 10000 --peers haproxy,nginx
+    Idle(idle::IdleArgs),
+    /// Load with everything that goes wrong in production, for minutes
+    ///
+    /// Continuous edits, slow clients, a backend that dies and comes back, connection churn; ends
+    /// with the number of wrong answers and the slope of memory and descriptors.
+    ///
+    /// Example: bench soak --minutes 10
+    Soak(soak::SoakArgs),
 }
 
 /// Runs the command line.
@@ -44,6 +74,10 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Backend(args) => backend::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => run::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Scale(args) => scale::run(&args),
+        Command::Idle(args) => idle::run(&args),
+        Command::Soak(args) => soak::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

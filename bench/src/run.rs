@@ -54,6 +54,9 @@ pub(crate) struct RunArgs {
     /// The right status [default: any 2xx]
     #[arg(long, value_name = "STATUS")]
     expect_status: Option<u16>,
+    /// Statuses that are not right but are counted apart, as `502,503`
+    #[arg(long, value_delimiter = ',', value_name = "STATUS")]
+    tolerate_status: Vec<u16>,
     /// The right body length [default: that of the URL's first right answer]
     #[arg(long, value_name = "BYTES")]
     expect_bytes: Option<u64>,
@@ -139,6 +142,7 @@ fn plan(args: &RunArgs) -> anyhow::Result<Plan> {
         new_connection: args.new_connection_per_request,
         expected: Expected {
             status: args.expect_status,
+            tolerated: args.tolerate_status.clone(),
             bytes: args.expect_bytes,
             equal_fields: args.equal_headers.as_deref().map(pair).transpose()?,
         },

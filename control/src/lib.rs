@@ -1,9 +1,26 @@
-//! control
+//! The control thread: Gateway API objects in, epochs out, reports back, and everything an operator sees.
+//!
+//! `main.rs` is the only place that names `shards::Shards`; the library knows the shards by the
+//! message they send up ([`report`]) and by the sink that epochs go to ([`controller::EpochSink`]).
+#![forbid(unsafe_code)]
 
+pub mod access_log;
+pub mod admin;
 pub mod api;
 pub mod check;
+pub mod cli;
+pub mod controller;
+pub mod demo;
+pub mod docs;
+pub mod doctor;
 pub mod files;
+pub mod histograms;
+pub mod limits;
+pub mod metrics;
+pub mod report;
 pub mod resolve;
+pub mod source;
+pub mod state;
 pub mod store;
 pub mod translate;
 pub mod yaml;

@@ -11,6 +11,8 @@ use crate::load::record::Failure;
 pub(crate) struct Expected {
     /// This status; any 2xx when unset.
     pub(crate) status: Option<u16>,
+    /// These are not right, but to be expected: counted apart.
+    pub(crate) tolerated: Vec<u16>,
     /// This many body bytes; when unset, as many as the first right answer of the same URL had.
     pub(crate) bytes: Option<u64>,
     /// These two fields are equal: one configuration sets both.
@@ -94,11 +96,11 @@ impl Answer {
     }
 
     fn take_head(&mut self, bytes: &[u8], expected: &Expected) -> Result<Option<usize>, Failure> {
-        if self.head.is_empty() {
-            if let Some(end) = http::head_end(bytes) {
-                self.read_head(&bytes[..end], expected)?;
-                return Ok(Some(end));
-            }
+        if self.head.is_empty()
+            && let Some(end) = http::head_end(bytes)
+        {
+            self.read_head(&bytes[..end], expected)?;
+            return Ok(Some(end));
         }
         let before = self.head.len();
         self.head.extend_from_slice(bytes);
@@ -141,9 +143,12 @@ impl Answer {
         expected: &Expected,
         learned: &mut Option<u64>,
     ) -> Result<(), Failure> {
-        let right = expected.status.map_or((200..300).contains(&self.status), |s| s == self.status);
+        let right = expected
+            .status
+            .map_or_else(|| (200..300).contains(&self.status), |status| status == self.status);
         if !right {
-            return Err(Failure::Status);
+            let tolerated = expected.tolerated.contains(&self.status);
+            return Err(if tolerated { Failure::Tolerated } else { Failure::Status });
         }
         let length = *learned.get_or_insert(expected.bytes.unwrap_or(self.bytes));
         if length != self.bytes {
@@ -180,6 +185,8 @@ mod tests {
         assert_eq!(answer.check(&expected, &mut None), Err(Failure::Length));
         let teapot = Expected { status: Some(418), ..Expected::default() };
         assert_eq!(answer.check(&teapot, &mut None), Err(Failure::Status));
+        let tolerant = Expected { tolerated: vec![200], ..teapot };
+        assert_eq!(answer.check(&tolerant, &mut None), Err(Failure::Tolerated));
         answer.reset();
         let fields =
             Expected { equal_fields: Some(("a".into(), "c".into())), ..Expected::default() };

@@ -140,8 +140,7 @@ impl<R: Runtime> Client<R> {
             }
         }
         let (answer, expected) = (&mut self.answer, &self.orders.expected);
-        loop {
-            let Some(link) = &mut self.links[place].0 else { break };
+        while let Some(link) = &mut self.links[place].0 {
             let size = if answer.in_body() { Size::Large } else { Size::Small };
             let fed = link.recv(size, |bytes| answer.feed(bytes, expected)).await;
             match fed.map_err(closed)? {

@@ -40,11 +40,13 @@ pub(crate) enum Failure {
     Timeout,
     /// Never sent: too many were waiting.
     Unsent,
+    /// A status that the run was told to expect now and then.
+    Tolerated,
 }
 
 impl Failure {
     /// Every kind, in display order.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Connect,
         Self::Tls,
         Self::Closed,
@@ -54,6 +56,7 @@ impl Failure {
         Self::HalfChanged,
         Self::Timeout,
         Self::Unsent,
+        Self::Tolerated,
     ];
 
     /// Its name in tables.
@@ -68,6 +71,7 @@ impl Failure {
             Self::HalfChanged => "half-changed",
             Self::Timeout => "timeout",
             Self::Unsent => "unsent",
+            Self::Tolerated => "tolerated",
         }
     }
 }
@@ -177,7 +181,7 @@ impl Record {
     pub(crate) fn failed(&mut self, now: u64, failure: Failure, detail: impl FnOnce() -> String) {
         self.errors[failure as usize] += 1;
         self.failed_in_window += u64::from(self.is_measured(now));
-        if self.samples.len() < SAMPLES_MAX {
+        if failure != Failure::Tolerated && self.samples.len() < SAMPLES_MAX {
             self.samples.push(format!("{}: {}", failure.name(), detail()));
         }
     }

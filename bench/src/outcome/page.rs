@@ -209,7 +209,7 @@ mod tests {
             assert!(!rest[..at].contains('>'), "bare > in {}", &rest[..at]);
             let end = at + rest[at..].find('>').expect("a tag ends");
             let tag = &rest[at + 1..end];
-            assert!(tag.matches('"').count() % 2 == 0, "quotes in {tag}");
+            assert!(tag.matches('"').count().is_multiple_of(2), "quotes in {tag}");
             if let Some(name) = tag.strip_prefix('/') {
                 assert_eq!(open.pop(), Some(name.to_owned()), "closing {name}");
             } else if !tag.ends_with('/') {

@@ -141,14 +141,14 @@ fn conflict(claim: &Claim, name: &Name, listener: &Listener) -> Option<Fault> {
     let field = listener.field("port");
     if Some(claim.protocol) != listener.protocol {
         let message = format!(
-            "port {} is used with another protocol by Gateway {}, which is older: change the port",
+            "port {} is used with another protocol by Gateway {}, which goes before it (age, then name): change the port",
             listener.port, claim.owner
         );
         return Some(Fault::new(Reason::ProtocolConflict, field, message));
     }
     let owner = claim.hostnames.get(&listener.hostname).filter(|owner| *owner != name)?;
     let message = format!(
-        "hostname {} on port {} is used by Gateway {owner}, which is older: change the hostname or the port",
+        "hostname {} on port {} is used by Gateway {owner}, which goes before it (age, then name): change the hostname or the port",
         hostname_text(listener),
         listener.port
     );

@@ -16,9 +16,6 @@ use thiserror::Error as ThisError;
 
 use super::config::{Choice, Config};
 
-/// Input beyond this in one call may have grown rustls' buffer, which then shrinks again (bytes).
-const READ_BYTES_SMALL: usize = 4096;
-
 /// `unrecognized_name` and `internal_error` as fatal alerts in the clear.
 const ALERT_UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 const ALERT_INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
@@ -95,8 +92,7 @@ impl Session {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        let large = input.len() > READ_BYTES_SMALL;
-        let taken = self.greet(&mut input).and_then(|()| self.decrypt(input, plain, large));
+        let taken = self.greet(&mut input).and_then(|()| self.decrypt(input, plain));
         taken.inspect_err(|error| self.failed = Some(error.clone()))
     }
 
@@ -223,7 +219,7 @@ impl Session {
 
     /// Feeds an open connection and drains its plaintext after every step, so that rustls' limits
     /// on what it buffers are never reached.
-    fn decrypt(&mut self, mut input: &[u8], plain: &mut Vec<u8>, large: bool) -> Result<(), Error> {
+    fn decrypt(&mut self, mut input: &[u8], plain: &mut Vec<u8>) -> Result<(), Error> {
         let State::Open(connection) = &mut self.state else { return Ok(()) };
         while !self.closed_by_peer {
             let state = connection.process_new_packets().map_err(protocol)?;
@@ -237,9 +233,9 @@ impl Session {
                 Ok(_) => {}
             }
         }
-        if large {
-            let _ = connection.read_tls(&mut Nothing);
-        }
+        // Between whole records rustls' buffer may still have the size of the largest one; asking
+        // for a read is what makes it shrink, and this one never finds anything.
+        let _ = connection.read_tls(&mut Nothing);
         Ok(())
     }
 }

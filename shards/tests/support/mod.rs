@@ -122,6 +122,7 @@ pub(crate) fn read_to_end(stream: &mut TcpStream) -> String {
         match stream.read(&mut block) {
             Ok(0) => break,
             Ok(n) => bytes.extend_from_slice(&block[..n]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
                 bytes.extend_from_slice(b"<RST>");
                 break;
@@ -221,9 +222,10 @@ impl Tap {
                     .find_map(|line| line.strip_prefix("content-length: "))
                     .map(|value| value.parse::<usize>().unwrap());
                 let chunked = head.contains("transfer-encoding: chunked");
+                let last = body.starts_with("0\r\n") || body.contains("\r\n0\r\n");
                 let whole = match length {
                     Some(length) => body.len() >= length,
-                    None => !chunked || body.ends_with("0\r\n\r\n"),
+                    None => !chunked || (last && body.ends_with("\r\n\r\n")),
                 };
                 if whole {
                     return Some(text);

@@ -1,0 +1,154 @@
+//! Ringway's side of a comparison: plain Gateway API objects in one directory.
+//!
+//! Called by `peers::start` and, for its frame of class, gateway and service, by `scale`.
+//! Invariant: the objects use nothing that is not in the upstream API, but for the endpoint
+//! annotation.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Certificate, HEADER_VALUE, HOSTS, PREFIXES, REQUEST_HEADER, RESPONSE_HEADER, Setup};
+
+/// Writes the files; returns the arguments.
+pub(super) fn prepare(setup: &Setup, runtime: &str) -> anyhow::Result<Vec<String>> {
+    std::fs::create_dir_all(setup.directory.join("objects"))?;
+    setup.file("objects/bench.yaml", &config(setup))?;
+    let objects = setup.directory.join("objects").display().to_string();
+    let mut arguments: Vec<String> =
+        ["run", &objects, "--shards", "1", "--runtime", runtime, "--admin", "off"]
+            .map(str::to_owned)
+            .into();
+    if let Some(core) = setup.core {
+        arguments.extend(["--cores".to_owned(), core.to_string()]);
+    }
+    Ok(arguments)
+}
+
+/// All objects.
+pub(super) fn config(setup: &Setup) -> String {
+    let mut out = frame(setup.port, setup.certificate.as_ref());
+    out.push_str(&service("up", setup.upstream));
+    for host in 0..HOSTS {
+        let _ = write!(
+            out,
+            "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{ name: h{host}, namespace: bench }}
+spec:
+  parentRefs: [{{ name: bench }}]
+  hostnames: [h{host}.example.com]
+  rules:
+"
+        );
+        for prefix in PREFIXES {
+            let _ = write!(
+                out,
+                "  - matches: [{{ path: {{ type: PathPrefix, value: {prefix} }} }}]
+    filters:
+    - type: RequestHeaderModifier
+      requestHeaderModifier: {{ set: [{{ name: {REQUEST_HEADER}, value: {HEADER_VALUE} }}] }}
+    - type: ResponseHeaderModifier
+      responseHeaderModifier: {{ set: [{{ name: {RESPONSE_HEADER}, value: {HEADER_VALUE} }}] }}
+    backendRefs: [{{ name: up, port: 80 }}]
+"
+            );
+        }
+    }
+    out
+}
+
+/// A class, a gateway with one listener, and its certificate.
+pub(crate) fn frame(port: u16, certificate: Option<&Certificate>) -> String {
+    let listener = match certificate {
+        None => format!("  - {{ name: http, port: {port}, protocol: HTTP }}\n"),
+        Some(_) => format!(
+            "  - name: https
+    port: {port}
+    protocol: HTTPS
+    tls: {{ mode: Terminate, certificateRefs: [{{ name: certificate }}] }}
+"
+        ),
+    };
+    let mut out = format!(
+        "apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {{ name: ringway }}
+spec: {{ controllerName: ringway.dev/gateway-controller }}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{ name: bench, namespace: bench }}
+spec:
+  gatewayClassName: ringway
+  listeners:
+{listener}"
+    );
+    if let Some(certificate) = certificate {
+        let _ = write!(
+            out,
+            "---
+apiVersion: v1
+kind: Secret
+metadata: {{ name: certificate, namespace: bench }}
+type: kubernetes.io/tls
+data:
+  tls.crt: {}
+  tls.key: {}
+",
+            STANDARD.encode(&certificate.certificate),
+            STANDARD.encode(&certificate.key)
+        );
+    }
+    out
+}
+
+/// A service of one endpoint.
+pub(crate) fn service(name: &str, endpoint: SocketAddr) -> String {
+    format!(
+        "---
+apiVersion: v1
+kind: Service
+metadata:
+  name: {name}
+  namespace: bench
+  annotations: {{ ringway.dev/endpoints: \"{endpoint}\" }}
+spec:
+  ports: [{{ port: 80 }}]
+"
+    )
+}
+
+/// The request header that a [`versioned_route`] sets.
+pub(crate) const VERSION_TO_BACKEND: &str = "x-epoch";
+/// The response header that it sets to the same value.
+pub(crate) const VERSION_TO_CLIENT: &str = "x-epoch-response";
+
+/// A route of one path that marks its requests and its responses with one version.
+pub(crate) fn versioned_route(
+    (name, host, path): (&str, &str, &str),
+    service: &str,
+    version: u64,
+) -> String {
+    format!(
+        "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{ name: {name}, namespace: bench }}
+spec:
+  parentRefs: [{{ name: bench }}]
+  hostnames: [{host}]
+  rules:
+  - matches: [{{ path: {{ type: PathPrefix, value: {path} }} }}]
+    filters:
+    - type: RequestHeaderModifier
+      requestHeaderModifier: {{ set: [{{ name: {VERSION_TO_BACKEND}, value: \"{version}\" }}] }}
+    - type: ResponseHeaderModifier
+      responseHeaderModifier: {{ set: [{{ name: {VERSION_TO_CLIENT}, value: \"{version}\" }}] }}
+    backendRefs: [{{ name: {service}, port: 80 }}]
+"
+    )
+}

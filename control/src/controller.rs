@@ -1,0 +1,316 @@
+//! The control loop: source → translate → compile → publish → reports → status.
+//!
+//! It owns no sockets and no shards: configuration comes from a [`Source`], epochs go to an
+//! [`EpochSink`], reports come from an [`Inbox`], signals are [`Order`]s. `main.rs` gives it the real
+//! ones, tests give it scripted ones. Invariants: epoch numbers grow by one; an IR equal to the
+//! published one makes no epoch; statuses are shown only once every shard runs their epoch.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use proxy::epoch::{Epoch, Settings};
+use proxy::ir::Ir;
+use runtime::socket::owner_of;
+use serde_json::Value;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::access_log::AccessLog;
+use crate::report::{Phase, Report};
+use crate::source::{Built, Source};
+use crate::state::{Life, Shared};
+
+/// How long after the drain limit a shard may still say that it ended.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(2);
+/// Problems that are logged one by one per build; the rest only as a number.
+pub const PROBLEMS_LOGGED_MAX: usize = 20;
+const TICK: Duration = Duration::from_secs(1);
+
+/// Where epochs go.
+pub trait EpochSink {
+    /// Gives `epoch` to every shard.
+    fn publish(&self, epoch: Arc<Epoch>);
+}
+
+/// Where reports come from.
+pub trait Inbox {
+    /// The next report. May be dropped and called again without losing one.
+    fn next(&mut self) -> impl Future<Output = Report>;
+}
+
+/// What the operator wants, as signals say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Drain; the second time: end at once.
+    Drain,
+    /// Read everything again and reopen the access log.
+    Reread,
+}
+
+/// How an epoch is made of an IR; [`Epoch::compile`] outside tests.
+pub type Compile = fn(u64, &Ir, Settings, Option<&Epoch>) -> Epoch;
+
+/// How the loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every shard ended by itself.
+    Drained,
+    /// The drain limit passed while a shard did not end.
+    TimedOut,
+    /// A second signal.
+    Interrupted,
+    /// A shard ended although nobody asked it to.
+    ShardLost(usize),
+}
+
+/// What the loop works with.
+#[derive(Debug)]
+pub struct Parts<S, E, I> {
+    /// Configuration.
+    pub source: S,
+    /// Epochs.
+    pub sink: E,
+    /// Reports.
+    pub inbox: I,
+    /// Signals.
+    pub orders: UnboundedReceiver<Order>,
+    /// The state that admin pages show.
+    pub state: Shared,
+    /// Settings of every epoch.
+    pub settings: Settings,
+    /// The limit of a drain.
+    pub drain_timeout: Duration,
+    /// Where access log lines go.
+    pub access_log: AccessLog,
+    /// How epochs are made.
+    pub compile: Compile,
+}
+
+/// The loop and what it remembers.
+#[derive(Debug)]
+pub struct Controller<S, E, I> {
+    parts: Parts<S, E, I>,
+    ir: Ir,
+    epoch: Option<Arc<Epoch>>,
+    /// Statuses that wait for their epoch to be installed everywhere.
+    pending: Option<(u64, Value)>,
+    complained: BTreeMap<SocketAddr, String>,
+}
+
+enum Event {
+    Report(Box<Report>),
+    Changed,
+    Order(Order),
+    Tick,
+}
+
+impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
+    /// A loop that has published nothing yet.
+    #[must_use]
+    pub fn new(parts: Parts<S, E, I>) -> Self {
+        Self { parts, ir: Ir::default(), epoch: None, pending: None, complained: BTreeMap::new() }
+    }
+
+    /// Serves until a drain is over. `ready` is called once, when every shard runs the first epoch.
+    pub async fn run(mut self, ready: impl FnOnce(&Ir)) -> Outcome {
+        let mut ready = Some(ready);
+        self.rebuild();
+        loop {
+            match self.event().await {
+                Event::Changed => self.rebuild(),
+                Event::Tick => self.tick(),
+                Event::Report(report) => {
+                    let (shard, phase) = (report.shard, report.phase);
+                    self.take(*report);
+                    if phase == Phase::Ended {
+                        return Outcome::ShardLost(shard);
+                    }
+                    if self.became_ready()
+                        && let Some(ready) = ready.take()
+                    {
+                        ready(&self.ir);
+                    }
+                }
+                Event::Order(Order::Reread) => {
+                    tracing::info!("reading everything again");
+                    self.parts.access_log.reopen();
+                    self.parts.source.reread();
+                    self.rebuild();
+                }
+                Event::Order(Order::Drain) => return self.drain().await,
+            }
+        }
+    }
+
+    async fn event(&mut self) -> Event {
+        let parts = &mut self.parts;
+        tokio::select! {
+            order = parts.orders.recv() => match order {
+                Some(order) => Event::Order(order),
+                // Nobody can ask for anything any more: wait for the rest.
+                None => std::future::pending().await,
+            },
+            report = parts.inbox.next() => Event::Report(Box::new(report)),
+            () = parts.source.changed() => Event::Changed,
+            () = tokio::time::sleep(TICK) => Event::Tick,
+        }
+    }
+
+    /// Builds from the source and publishes if it differs from what is published.
+    fn rebuild(&mut self) {
+        let started = Instant::now();
+        let Built { ir, statuses, problems, gateways } = self.parts.source.build();
+        self.tell(&problems, gateways);
+        {
+            let mut state = self.parts.state.lock();
+            state.problems = problems;
+            state.gateways = gateways;
+        }
+        if self.epoch.is_some() && ir == self.ir {
+            tracing::debug!("nothing changed for the shards");
+            match &mut self.pending {
+                Some((_, pending)) => *pending = statuses,
+                None => self.parts.state.lock().statuses = statuses,
+            }
+            return;
+        }
+        self.ir = ir;
+        let id = self.publish(self.parts.settings.clone());
+        self.pending = Some((id, statuses));
+        tracing::info!(
+            "epoch {id} published: {} ports, {} backends, built in {:.1} ms",
+            self.ir.ports.len(),
+            self.ir.backends.len(),
+            started.elapsed().as_secs_f64() * 1e3
+        );
+    }
+
+    /// Compiles the current IR with `settings` and gives it to the shards.
+    fn publish(&mut self, settings: Settings) -> u64 {
+        let id = self.epoch.as_ref().map_or(1, |epoch| epoch.id + 1);
+        let epoch = (self.parts.compile)(id, &self.ir, settings, self.epoch.as_deref());
+        let epoch = Arc::new(epoch);
+        self.epoch = Some(Arc::clone(&epoch));
+        {
+            let mut state = self.parts.state.lock();
+            state.published = id;
+            state.published_at = Some(Instant::now());
+        }
+        self.parts.sink.publish(epoch);
+        id
+    }
+
+    /// Logs what is new since the last build.
+    fn tell(&self, problems: &[String], gateways: usize) {
+        let state = self.parts.state.lock();
+        let new: Vec<_> = problems.iter().filter(|p| !state.problems.contains(p)).collect();
+        for problem in new.iter().take(PROBLEMS_LOGGED_MAX) {
+            tracing::warn!("{problem}");
+        }
+        if let Some(more) = new.len().checked_sub(PROBLEMS_LOGGED_MAX).filter(|more| *more > 0) {
+            tracing::warn!("and {more} more problems; /status lists them");
+        }
+        if problems.is_empty() && !state.problems.is_empty() {
+            tracing::info!("all problems of the configuration are solved");
+        }
+        if gateways == 0 && (self.epoch.is_none() || state.gateways > 0) {
+            tracing::warn!("no valid Gateway: listening nowhere until a file gives one");
+        }
+    }
+
+    fn take(&mut self, mut report: Report) {
+        self.parts.access_log.write(std::mem::take(&mut report.activity.access_log));
+        self.complain(&report);
+        let mut state = self.parts.state.lock();
+        let before = state.installed();
+        state.add(&report);
+        state.access_log_dropped = self.parts.access_log.dropped();
+        let installed = state.installed();
+        if installed != before {
+            let lag = state.published_at.map_or(Duration::ZERO, |at| at.elapsed());
+            tracing::info!(
+                "epoch {installed} installed on all shards after {:.1} ms",
+                lag.as_secs_f64() * 1e3
+            );
+        }
+        if self.pending.as_ref().is_some_and(|(id, _)| installed >= *id)
+            && let Some((_, statuses)) = self.pending.take()
+        {
+            state.statuses = statuses;
+        }
+    }
+
+    /// Logs each socket that does not listen once, and again when it does.
+    fn complain(&mut self, report: &Report) {
+        for listener in &report.listeners {
+            let address = listener.address;
+            match &listener.error {
+                Some(error) if self.complained.get(&address) != Some(error) => {
+                    let by = owner_of(address.port())
+                        .map_or_else(String::new, |owner| format!("; the port is held by {owner}"));
+                    tracing::warn!("cannot listen on {address}: {error}{by}");
+                    self.complained.insert(address, error.clone());
+                }
+                Some(_) => {}
+                None => {
+                    // Another shard may still fail on it; then it complains again.
+                    if self.complained.remove(&address).is_some() {
+                        tracing::info!("listening on {address} now");
+                    }
+                }
+            }
+        }
+    }
+
+    fn became_ready(&self) -> bool {
+        let mut state = self.parts.state.lock();
+        let now = state.life == Life::Starting
+            && state.published > 0
+            && state.installed() >= state.published;
+        if now {
+            state.life = Life::Ready;
+        }
+        now
+    }
+
+    fn tick(&mut self) {
+        let mut state = self.parts.state.lock();
+        state.histograms.tick(SystemTime::now());
+        state.access_log_dropped = self.parts.access_log.dropped();
+    }
+
+    /// Tells the shards to drain and waits for them.
+    async fn drain(&mut self) -> Outcome {
+        let limit = self.parts.drain_timeout;
+        self.parts.state.lock().life = Life::Draining;
+        let settings = Settings { drain: Some(limit), ..self.parts.settings.clone() };
+        let id = self.publish(settings);
+        tracing::info!(
+            "draining for at most {} s (epoch {id}); a second signal ends at once",
+            limit.as_secs_f64()
+        );
+        tokio::select! {
+            outcome = self.until_ended() => outcome,
+            () = tokio::time::sleep(limit + DRAIN_GRACE) => Outcome::TimedOut,
+        }
+    }
+
+    async fn until_ended(&mut self) -> Outcome {
+        loop {
+            match self.event().await {
+                Event::Report(report) => {
+                    self.take(*report);
+                    if self.parts.state.lock().ended() {
+                        return Outcome::Drained;
+                    }
+                }
+                Event::Order(Order::Drain) => return Outcome::Interrupted,
+                Event::Order(Order::Reread) => self.parts.access_log.reopen(),
+                Event::Tick => self.tick(),
+                Event::Changed => tracing::debug!("a change while draining is ignored"),
+            }
+        }
+    }
+}

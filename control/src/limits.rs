@@ -1,0 +1,217 @@
+//! `ringway limits`: every public limit with its value, what happens beyond it, and its flag.
+//!
+//! The values are the constants themselves, so the table cannot disagree with the code. Called by
+//! the command line and by the documentation.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use proxy::limits as l;
+
+use crate::{access_log, admin, histograms, metrics, state};
+
+/// One limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// Its constant's name.
+    pub name: &'static str,
+    /// Its value.
+    pub value: Value,
+    /// What happens beyond.
+    pub beyond: &'static str,
+    /// The flag that changes it, if any.
+    pub flag: Option<&'static str>,
+}
+
+/// A value with its unit.
+#[derive(Clone, Copy, Debug)]
+pub enum Value {
+    /// Bytes.
+    Bytes(u64),
+    /// Bytes a second.
+    Rate(u64),
+    /// A time.
+    Time(Duration),
+    /// A plain number of the named things.
+    Count(u64, &'static str),
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Self::Bytes(n) if n >= 1 << 40 && n % (1 << 40) == 0 => write!(f, "{} TiB", n >> 40),
+            Self::Bytes(n) if n >= 1024 && n % 1024 == 0 => write!(f, "{} KiB", n >> 10),
+            Self::Bytes(n) => write!(f, "{n} B"),
+            Self::Rate(n) => write!(f, "{n} B/s"),
+            Self::Time(time) => write!(f, "{} s", time.as_secs_f64()),
+            Self::Count(n, of) => write!(f, "{n} {of}"),
+        }
+    }
+}
+
+const fn limit(name: &'static str, value: Value, beyond: &'static str) -> Limit {
+    Limit { name, value, beyond, flag: None }
+}
+
+const fn changed_by(mut limit: Limit, flag: &'static str) -> Limit {
+    limit.flag = Some(flag);
+    limit
+}
+
+/// Every limit, those of requests first.
+#[must_use]
+pub fn all() -> Vec<Limit> {
+    let mut all = sizes();
+    all.extend(times());
+    all.extend(operation());
+    all
+}
+
+fn sizes() -> Vec<Limit> {
+    use Value::{Bytes, Count};
+    vec![
+        limit(
+            "REQUEST_TARGET_BYTES_MAX",
+            Bytes(l::REQUEST_TARGET_BYTES_MAX as u64),
+            "414, the connection is closed",
+        ),
+        limit("HEAD_BYTES_MAX", Bytes(l::HEAD_BYTES_MAX as u64), "431, the connection is closed"),
+        limit(
+            "HEAD_FIELDS_MAX",
+            Count(l::HEAD_FIELDS_MAX as u64, "fields"),
+            "431, the connection is closed",
+        ),
+        limit(
+            "INTERIM_RESPONSES_MAX",
+            Count(l::INTERIM_RESPONSES_MAX.into(), "1xx responses"),
+            "502, the backend connection is closed",
+        ),
+        limit(
+            "CHUNK_EXTENSION_BYTES_MAX",
+            Bytes(l::CHUNK_EXTENSION_BYTES_MAX as u64),
+            "the message is refused",
+        ),
+        limit(
+            "CHUNK_EXTENSIONS_BYTES_MAX",
+            Bytes(l::CHUNK_EXTENSIONS_BYTES_MAX as u64),
+            "the message is refused",
+        ),
+        limit(
+            "CHUNK_SIZE_DIGITS_MAX",
+            Count(l::CHUNK_SIZE_DIGITS_MAX as u64, "hex digits"),
+            "the message is refused",
+        ),
+        limit("CHUNK_BYTES_MAX", Bytes(l::CHUNK_BYTES_MAX), "the message is refused"),
+        limit("TRAILER_BYTES_MAX", Bytes(l::TRAILER_BYTES_MAX as u64), "the message is refused"),
+        limit(
+            "RELAY_BYTES_MAX",
+            Bytes(l::RELAY_BYTES_MAX as u64),
+            "reading pauses until the other side has taken some",
+        ),
+    ]
+}
+
+fn times() -> Vec<Limit> {
+    use Value::{Rate, Time};
+    let time = |name, value, beyond, flag| changed_by(limit(name, Time(value), beyond), flag);
+    vec![
+        time("HEADER_TIMEOUT", l::HEADER_TIMEOUT, "408, closed", "--timeout-header"),
+        time(
+            "TLS_HANDSHAKE_TIMEOUT",
+            l::TLS_HANDSHAKE_TIMEOUT,
+            "the connection is closed",
+            "--timeout-tls-handshake",
+        ),
+        time(
+            "CLIENT_IDLE_TIMEOUT",
+            l::CLIENT_IDLE_TIMEOUT,
+            "the connection is closed",
+            "--timeout-client-idle",
+        ),
+        limit(
+            "BODY_BYTES_PER_SECOND_MIN",
+            Rate(l::BODY_BYTES_PER_SECOND_MIN),
+            "a slower request body ends with 408, a slower reader is cut",
+        ),
+        time(
+            "BODY_RATE_WINDOW",
+            l::BODY_RATE_WINDOW,
+            "the least rate of a request body is measured over this time",
+            "--timeout-body-window",
+        ),
+        time(
+            "RESPONSE_STALL_TIMEOUT",
+            l::RESPONSE_STALL_TIMEOUT,
+            "a client that takes its response slower than the least rate for so long is cut",
+            "--timeout-response-stall",
+        ),
+        time("CONNECT_TIMEOUT", l::CONNECT_TIMEOUT, "next endpoint, then 504", "--timeout-connect"),
+        time(
+            "UPSTREAM_IDLE_TIMEOUT",
+            l::UPSTREAM_IDLE_TIMEOUT,
+            "the pooled connection is closed",
+            "--timeout-upstream-idle",
+        ),
+        time(
+            "DRAIN_TIMEOUT",
+            l::DRAIN_TIMEOUT,
+            "what is still open is cut and the process ends",
+            "--drain-timeout",
+        ),
+    ]
+}
+
+fn operation() -> Vec<Limit> {
+    use Value::{Bytes, Count, Time};
+    vec![
+        limit(
+            "ADMIN_CONNECTIONS_MAX",
+            Count(admin::CONNECTIONS_MAX as u64, "connections"),
+            "more wait until one ends",
+        ),
+        limit("ADMIN_HEAD_BYTES_MAX", Bytes(admin::HEAD_BYTES_MAX as u64), "431, closed"),
+        limit("ADMIN_HEADER_TIMEOUT", Time(admin::HEADER_TIMEOUT), "the connection is closed"),
+        limit(
+            "ADMIN_CONNECTION_TIMEOUT",
+            Time(admin::CONNECTION_TIMEOUT),
+            "the connection is closed",
+        ),
+        limit(
+            "ACCESS_LOG_BLOCKS_MAX",
+            Count(access_log::BLOCKS_MAX as u64, "blocks"),
+            "lines are dropped and counted in ringway_access_log_dropped_total",
+        ),
+        limit(
+            "LISTENER_LABELS_MAX",
+            Count(state::LISTENER_LABELS_MAX as u64, "listeners"),
+            "the rest are counted under listener=\"other\"",
+        ),
+        limit(
+            "SERIES_MAX",
+            Count(metrics::SERIES_MAX as u64, "series"),
+            "never exceeded with up to 8 shards",
+        ),
+        limit(
+            "INTERVALS_MAX",
+            Count(histograms::INTERVALS_MAX as u64, "intervals of 10 s"),
+            "the oldest interval of /histograms is dropped",
+        ),
+        limit(
+            "VALUE_MAX",
+            Time(Duration::from_micros(histograms::VALUE_MAX)),
+            "longer exchanges are recorded as this long",
+        ),
+    ]
+}
+
+/// The table as `ringway limits` prints it.
+#[must_use]
+pub fn text() -> String {
+    let rows: Vec<_> = all().into_iter().map(|limit| (limit, limit.value.to_string())).collect();
+    let mut out = format!("{:<27}{:>20}  {:<25} BEYOND\n", "LIMIT", "VALUE", "FLAG");
+    for (limit, value) in rows {
+        let flag = limit.flag.unwrap_or("-");
+        let _ = writeln!(out, "{:<27}{value:>20}  {flag:<25} {}", limit.name, limit.beyond);
+    }
+    out
+}

@@ -1,0 +1,273 @@
+//! Every metric once: name, type, labels, meaning, and where its value comes from.
+//!
+//! The collector and the documentation are both made from this list. It is data only.
+//! Invariant: names are unique and follow the Prometheus conventions.
+
+use crate::metrics::count;
+use crate::state::ShardState;
+
+/// One metric.
+#[derive(Debug)]
+pub struct Entry {
+    /// Full name.
+    pub name: &'static str,
+    /// Type.
+    pub kind: Kind,
+    /// Label names.
+    pub labels: &'static [&'static str],
+    /// Meaning, one sentence.
+    pub help: &'static str,
+    pub(super) what: What,
+}
+
+/// Type of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// A value of now.
+    Gauge,
+    /// Cumulative buckets.
+    Histogram,
+}
+
+/// Where the value comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum What {
+    BuildInfo,
+    RuntimeInfo,
+    Ready,
+    Problems,
+    Gateways,
+    EpochPublished,
+    Shard(fn(&ShardState) -> f64),
+    TlsHandshakes,
+    AccessLogDropped,
+    Requests,
+    Faults,
+    UpstreamFailures,
+    RequestDuration,
+    StageDuration,
+    ProcessCpu,
+    ProcessResident,
+    ProcessFds,
+    ProcessFdsMax,
+    ProcessStart,
+}
+
+impl Kind {
+    /// Its name in the text format.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// Whether the reason code says that a backend failed.
+#[must_use]
+pub fn is_upstream_failure(code: &str) -> bool {
+    code.starts_with("upstream_") || code.starts_with("connect_")
+}
+
+const fn entry(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+    what: What,
+) -> Entry {
+    Entry { name, kind, labels, help, what }
+}
+
+const SHARD: &[&str] = &["shard"];
+
+/// Every metric, in the order of the documentation.
+pub static ALL: &[Entry] = &[
+    entry(
+        "ringway_requests_total",
+        Kind::Counter,
+        &["listener", "class"],
+        "Requests by listener (namespace/gateway/listener, the first 12 seen, then other; - when none was found) and status class (none: the exchange ended without a status).",
+        What::Requests,
+    ),
+    entry(
+        "ringway_request_duration_seconds",
+        Kind::Histogram,
+        SHARD,
+        "Request head received to exchange done, by shard.",
+        What::RequestDuration,
+    ),
+    entry(
+        "ringway_stage_duration_seconds",
+        Kind::Histogram,
+        &["stage"],
+        "The stages of an exchange over all shards: route (head received to routed), connect (routed to upstream connection in hand), first_byte (request sent to first byte of the response), relay (first byte to done).",
+        What::StageDuration,
+    ),
+    entry(
+        "ringway_faults_total",
+        Kind::Counter,
+        &["reason"],
+        "Answers and ends of the gateway's own making, by reason code.",
+        What::Faults,
+    ),
+    entry(
+        "ringway_upstream_failures_total",
+        Kind::Counter,
+        &["reason"],
+        "Exchanges that failed because of a backend, by reason code.",
+        What::UpstreamFailures,
+    ),
+    entry(
+        "ringway_retries_total",
+        Kind::Counter,
+        SHARD,
+        "Requests sent again to another endpoint.",
+        What::Shard(|s| count(s.counts.retries)),
+    ),
+    entry(
+        "ringway_connections",
+        Kind::Gauge,
+        SHARD,
+        "Client connections open now.",
+        What::Shard(|s| count(s.connections)),
+    ),
+    entry(
+        "ringway_connections_accepted_total",
+        Kind::Counter,
+        SHARD,
+        "Client connections accepted.",
+        What::Shard(|s| count(s.counts.accepted)),
+    ),
+    entry(
+        "ringway_connections_refused_total",
+        Kind::Counter,
+        SHARD,
+        "Client connections refused at once: out of descriptors or over the limit.",
+        What::Shard(|s| count(s.counts.refused)),
+    ),
+    entry(
+        "ringway_tls_handshakes_total",
+        Kind::Counter,
+        &["result"],
+        "TLS handshakes with clients: completed or failed.",
+        What::TlsHandshakes,
+    ),
+    entry(
+        "ringway_upstream_connections_idle",
+        Kind::Gauge,
+        SHARD,
+        "Pooled upstream connections without a request now.",
+        What::Shard(|s| count(s.upstream_idle)),
+    ),
+    entry(
+        "ringway_upstream_connections_opened_total",
+        Kind::Counter,
+        SHARD,
+        "Upstream connections opened.",
+        What::Shard(|s| count(s.counts.upstream_opened)),
+    ),
+    entry(
+        "ringway_upstream_connections_reused_total",
+        Kind::Counter,
+        SHARD,
+        "Requests that found a pooled upstream connection.",
+        What::Shard(|s| count(s.counts.upstream_reused)),
+    ),
+    entry(
+        "ringway_epoch_published",
+        Kind::Gauge,
+        &[],
+        "Number of the newest published epoch.",
+        What::EpochPublished,
+    ),
+    entry(
+        "ringway_epoch_installed",
+        Kind::Gauge,
+        SHARD,
+        "Number of the epoch that the shard runs.",
+        What::Shard(|s| count(s.installed)),
+    ),
+    entry(
+        "ringway_install_lag_seconds",
+        Kind::Gauge,
+        SHARD,
+        "From publication to installation of the shard's last installed epoch.",
+        What::Shard(|s| s.install_lag.as_secs_f64()),
+    ),
+    entry(
+        "ringway_ready",
+        Kind::Gauge,
+        &[],
+        "1 when traffic may be sent here, else 0.",
+        What::Ready,
+    ),
+    entry(
+        "ringway_gateways",
+        Kind::Gauge,
+        &[],
+        "Valid Gateways in the configuration.",
+        What::Gateways,
+    ),
+    entry(
+        "ringway_configuration_problems",
+        Kind::Gauge,
+        &[],
+        "Mistakes in the configuration now; /status lists them.",
+        What::Problems,
+    ),
+    entry(
+        "ringway_access_log_dropped_total",
+        Kind::Counter,
+        &[],
+        "Access log lines dropped because their writer was behind.",
+        What::AccessLogDropped,
+    ),
+    entry(
+        "ringway_runtime_info",
+        Kind::Gauge,
+        &["runtime", "reason"],
+        "Always 1; which runtime drives the shards, and why.",
+        What::RuntimeInfo,
+    ),
+    entry(
+        "ringway_build_info",
+        Kind::Gauge,
+        &["version"],
+        "Always 1; the version of this program.",
+        What::BuildInfo,
+    ),
+    entry(
+        "process_cpu_seconds_total",
+        Kind::Counter,
+        &[],
+        "User and system time of the process.",
+        What::ProcessCpu,
+    ),
+    entry(
+        "process_resident_memory_bytes",
+        Kind::Gauge,
+        &[],
+        "Resident memory.",
+        What::ProcessResident,
+    ),
+    entry("process_open_fds", Kind::Gauge, &[], "Open file descriptors.", What::ProcessFds),
+    entry(
+        "process_max_fds",
+        Kind::Gauge,
+        &[],
+        "Limit of open file descriptors.",
+        What::ProcessFdsMax,
+    ),
+    entry(
+        "process_start_time_seconds",
+        Kind::Gauge,
+        &[],
+        "When the process started, in seconds since the Unix epoch.",
+        What::ProcessStart,
+    ),
+];

@@ -1,0 +1,242 @@
+//! `ringway run`: brings everything up in order, runs the loop, brings everything down.
+//!
+//! Order: bad input first, then the admin port, then the shards; whatever fails says what to do.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use control::access_log::{AccessLog, Target};
+use control::admin::Admin as AdminServer;
+use control::cli::run::{Runtime, ServeArgs};
+use control::cli::value::Admin;
+use control::cli::{Exit, logging, placement};
+use control::controller::{Controller, Order, Outcome, Parts};
+use control::source::{FileSource, Source};
+use control::state::{About, Shared, State};
+use proxy::epoch::Epoch;
+use proxy::ir::Ir;
+use runtime::cores::{self, CoreId};
+use runtime::probe;
+use shards::{Backend, Options, Shards};
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::data_plane::{ReportInbox, Sink};
+
+/// Descriptors that are not for clients: listeners, files, the admin pages.
+const DESCRIPTORS_RESERVED: u64 = 512;
+/// What Linux gives a process where nothing else is set.
+const NOFILE_DEFAULT: u64 = 1024;
+
+/// Why a command failed, and with which status.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    /// Bad input: 1.
+    #[error("{0}")]
+    Input(String),
+    /// Wrong usage: 2.
+    #[error("{0}")]
+    Usage(String),
+    /// Could not start: 3.
+    #[error("{0}")]
+    Start(String),
+}
+
+impl Failure {
+    pub(crate) fn start(error: impl std::fmt::Display) -> Self {
+        Self::Start(error.to_string())
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Input(_) => Exit::BadInput,
+            Self::Usage(_) => Exit::Usage,
+            Self::Start(_) => Exit::CouldNotStart,
+        }
+    }
+}
+
+/// Serves until drained; `ready` is told the admin address once the first epoch is everywhere.
+pub(crate) fn run(
+    paths: &[PathBuf],
+    args: &ServeArgs,
+    ready: impl FnOnce(Option<SocketAddr>),
+) -> Result<Exit, Failure> {
+    logging::start(args.log_level);
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let tokio = tokio.map_err(Failure::start)?;
+    tokio.block_on(start(paths, args, ready))
+}
+
+async fn start(
+    paths: &[PathBuf],
+    args: &ServeArgs,
+    ready: impl FnOnce(Option<SocketAddr>),
+) -> Result<Exit, Failure> {
+    let source =
+        FileSource::open(paths, &args.class).map_err(|error| Failure::Input(error.to_string()))?;
+    let orders = orders().map_err(Failure::start)?;
+    let access_log = AccessLog::start(&args.access_log).map_err(Failure::start)?;
+    let admin = match args.admin {
+        Admin::Off => None,
+        Admin::At(address) => Some(AdminServer::bind(address).map_err(Failure::start)?),
+    };
+    let address = admin.as_ref().and_then(|admin| admin.address().ok());
+    let (about, options) = plan(args, address)?;
+    let state = Shared::new(State::new(about));
+    let (shards, reports) = Shards::start(&options).map_err(Failure::start)?;
+    if let Some(admin) = admin {
+        tokio::spawn(admin.serve(state.clone()));
+    }
+    let inbox = ReportInbox::new(reports).map_err(Failure::start)?;
+    let parts = Parts {
+        source,
+        sink: Sink(&shards),
+        inbox,
+        orders,
+        state: state.clone(),
+        settings: args.settings(),
+        drain_timeout: args.timeouts.drain_timeout,
+        access_log,
+        compile: Epoch::compile,
+    };
+    let outcome = serve(parts, &state, ready).await;
+    let exit = end(outcome, shards);
+    let table = state.lock().histograms.table();
+    match args.access_log {
+        Target::Stdout => eprint!("{table}"),
+        Target::Off | Target::File(_) => print!("{table}"),
+    }
+    exit
+}
+
+async fn serve<S: Source>(
+    parts: Parts<S, Sink<'_>, ReportInbox>,
+    state: &Shared,
+    ready: impl FnOnce(Option<SocketAddr>),
+) -> Outcome {
+    let controller = Controller::new(parts);
+    controller
+        .run(|ir| {
+            let about = state.lock().about.clone();
+            eprintln!("{}", ready_line(ir, &about));
+            ready(about.admin);
+        })
+        .await
+}
+
+/// The shards of a clean end are joined; those of any other end die with the process.
+fn end(outcome: Outcome, shards: Shards) -> Result<Exit, Failure> {
+    match outcome {
+        Outcome::Drained => {
+            shards.join();
+            Ok(Exit::Done)
+        }
+        Outcome::TimedOut => {
+            tracing::warn!("the drain limit passed; open connections are cut");
+            Ok(Exit::Done)
+        }
+        Outcome::Interrupted => {
+            tracing::warn!("a second signal: open connections are cut");
+            Ok(Exit::Done)
+        }
+        Outcome::ShardLost(shard) => Err(Failure::Start(format!(
+            "shard {shard} ended although it should serve; see the messages above, then start again"
+        ))),
+    }
+}
+
+fn ready_line(ir: &Ir, about: &About) -> String {
+    let listeners: Vec<String> = ir
+        .ports
+        .iter()
+        .map(|port| {
+            let host = port.address.map_or_else(|| "*".to_owned(), |ip| ip.to_string());
+            let scheme = match port.protocol {
+                proxy::ir::Protocol::Http => "http",
+                proxy::ir::Protocol::Https => "https",
+            };
+            format!("{scheme}://{host}:{}", port.port)
+        })
+        .collect();
+    let listeners = if listeners.is_empty() {
+        "no listener (no valid Gateway yet)".to_owned()
+    } else {
+        listeners.join(", ")
+    };
+    let cores: Vec<CoreId> = about.cores.iter().copied().flatten().collect();
+    let cores = if cores.is_empty() { "any".to_owned() } else { placement::list(&cores) };
+    let admin = about.admin.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    format!(
+        "ready: {listeners}; shards {} on cores {cores}; runtime {}; admin {admin}",
+        about.cores.len(),
+        about.runtime
+    )
+}
+
+fn plan(args: &ServeArgs, admin: Option<SocketAddr>) -> Result<(About, Options), Failure> {
+    let usable = cores::usable().map_err(Failure::start)?;
+    let wanted = args.cores.as_ref().map(|cores| cores.0.as_slice());
+    let cores = placement::place(args.shards.map(usize::from), wanted, &usable)
+        .map_err(|error| Failure::Usage(error.to_string()))?;
+    let (backend, runtime, runtime_reason) = choose(args.runtime);
+    if args.runtime == Runtime::Auto {
+        tracing::info!("runtime {runtime}: {runtime_reason}");
+    }
+    let (seed, ticket_seed) = secrets().map_err(Failure::start)?;
+    let nofile = runtime::socket::raise_nofile().unwrap_or_else(|error| {
+        tracing::warn!("the limit of open files stays as it is: {error}");
+        probe::Facts::read().nofile.map_or(NOFILE_DEFAULT, |(soft, _)| soft)
+    });
+    // Each client connection may need one to a backend.
+    let clients = (nofile.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(64);
+    let options = Options {
+        cores: cores.clone(),
+        backend,
+        seed,
+        ticket_seed,
+        connections_max: (clients / cores.len() as u64).max(1),
+    };
+    let started = SystemTime::now();
+    Ok((About { runtime, runtime_reason, cores, admin, started }, options))
+}
+
+fn choose(runtime: Runtime) -> (Backend, &'static str, String) {
+    let asked = "asked for with --runtime".to_owned();
+    match runtime {
+        Runtime::Monoio => (Backend::Monoio, "monoio", asked),
+        Runtime::Epoll => (Backend::Epoll, "epoll", asked),
+        Runtime::Glommio => (Backend::Glommio, "glommio", asked),
+        Runtime::Auto => match probe::uring() {
+            Ok(_) => (Backend::Monoio, "monoio", "io_uring is usable".to_owned()),
+            Err(why) => (Backend::Epoll, "epoll", why.to_string()),
+        },
+    }
+}
+
+fn secrets() -> std::io::Result<(u64, [u8; 32])> {
+    use std::io::Read as _;
+    let mut random = [0; 40];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let (seed, ticket) = random.split_at(8);
+    let seed = u64::from_le_bytes(seed.try_into().expect("eight bytes"));
+    Ok((seed, ticket.try_into().expect("thirty-two bytes")))
+}
+
+/// Signals, as orders.
+fn orders() -> std::io::Result<UnboundedReceiver<Order>> {
+    let (sender, orders) = unbounded_channel();
+    for (kind, order) in [
+        (SignalKind::terminate(), Order::Drain),
+        (SignalKind::interrupt(), Order::Drain),
+        (SignalKind::hangup(), Order::Reread),
+    ] {
+        let (mut signal, sender) = (signal(kind)?, sender.clone());
+        tokio::spawn(async move {
+            while signal.recv().await.is_some() && sender.send(order).is_ok() {}
+        });
+    }
+    Ok(orders)
+}

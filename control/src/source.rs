@@ -1,0 +1,149 @@
+//! The seam between where configuration comes from and the loop that publishes it.
+//!
+//! A [`Source`] watches something (files), and on demand gives everything it knows as one [`Built`]:
+//! the IR, the statuses that belong to it, and what is wrong. The controller is the only caller.
+//! Invariant: [`Source::changed`] may be dropped and called again without losing a change.
+
+use std::future::Future;
+use std::net::{IpAddr, UdpSocket};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use proxy::ir::Ir;
+
+use crate::check::Mistake;
+use crate::files::{Files, OpenError};
+use crate::resolve::Resolver;
+use crate::store::Store;
+use crate::translate::status::{ConditionStatus, ConditionType, GatewayStatus};
+use crate::translate::{self, Cache, Translation};
+
+/// Where configuration comes from.
+pub trait Source {
+    /// Waits until [`Self::build`] may give something new.
+    fn changed(&mut self) -> impl Future<Output = ()>;
+    /// Looks at everything again, so that the next build misses nothing.
+    fn reread(&mut self);
+    /// Translates everything known now. Total: what is wrong stands in [`Built::problems`].
+    fn build(&mut self) -> Built;
+}
+
+/// One translated state of the source.
+#[derive(Debug, Default)]
+pub struct Built {
+    /// What the data plane shall do.
+    pub ir: Ir,
+    /// Conditions of every object, shown once every shard runs `ir`.
+    pub statuses: serde_json::Value,
+    /// Everything that is wrong, each as one line with `file:line:column`.
+    pub problems: Vec<String>,
+    /// How many Gateways of our class are valid.
+    pub gateways: usize,
+}
+
+/// Configuration from YAML files.
+#[derive(Debug)]
+pub struct FileSource {
+    files: Files,
+    store: Store,
+    cache: Cache,
+    resolver: Option<Resolver>,
+}
+
+impl FileSource {
+    /// Reads all files below `paths`, for Gateways of `class`. Must be called on a tokio runtime.
+    ///
+    /// # Errors
+    /// A path does not exist or cannot be read.
+    pub fn open(paths: &[PathBuf], class: &str) -> Result<Self, OpenError> {
+        let files = Files::open(paths)?;
+        let resolver = match Resolver::new() {
+            Ok(resolver) => Some(resolver),
+            Err(error) => {
+                tracing::warn!("names of backends will not be resolved: {error}");
+                None
+            }
+        };
+        let store = Store::new(Some(class.into()), host_addresses());
+        Ok(Self { files, store, cache: Cache::default(), resolver })
+    }
+}
+
+impl Source for FileSource {
+    async fn changed(&mut self) {
+        let Self { files, resolver, .. } = self;
+        match resolver {
+            Some(resolver) => tokio::select! {
+                () = files.changed() => {}
+                () = resolver.changed() => {}
+            },
+            None => files.changed().await,
+        }
+    }
+
+    fn reread(&mut self) {
+        // The first poll compares every file with what is known of it, without waiting.
+        let mut context = Context::from_waker(Waker::noop());
+        let _ = pin!(self.files.changed()).poll(&mut context);
+    }
+
+    fn build(&mut self) -> Built {
+        self.files.apply(&mut self.store);
+        if let Some(resolver) = &mut self.resolver {
+            resolver.update(&self.store.snapshot());
+            self.store.set_resolved(resolver.answers());
+        }
+        let found = translate::translate(&self.store.snapshot(), &mut self.cache);
+        let Translation { ir, statuses, problems } = found;
+        let mistakes = self.files.problems();
+        let lines = mistakes.iter().map(line);
+        let refused = problems.iter().map(|problem| {
+            let (kind, object) = (problem.kind.as_str(), &problem.object);
+            format!("{kind} {object}: {}: {}", problem.field, problem.message)
+        });
+        let problems = lines.chain(refused).collect();
+        let gateways = statuses.gateways.values().filter(|gateway| is_accepted(gateway)).count();
+        let statuses = serde_json::to_value(statuses).unwrap_or_else(|error| {
+            tracing::error!("statuses cannot be shown: {error}");
+            serde_json::Value::Null
+        });
+        Built { ir, statuses, problems, gateways }
+    }
+}
+
+fn is_accepted(gateway: &GatewayStatus) -> bool {
+    let mut conditions = gateway.conditions.iter();
+    conditions.any(|condition| {
+        condition.kind == ConditionType::Accepted && condition.status == ConditionStatus::True
+    })
+}
+
+fn line(mistake: &Mistake) -> String {
+    let Mistake { file, at, object, field, what } = mistake;
+    let mut line = format!("{}:{}:{}", file.display(), at.line, at.column);
+    for part in [object, field, what] {
+        if !part.is_empty() {
+            line.push_str(": ");
+            line.push_str(part);
+        }
+    }
+    line
+}
+
+/// The address that this host would use towards others, and loopback where it has none. A UDP
+/// socket that connects sends nothing.
+fn host_addresses() -> Arc<[IpAddr]> {
+    let towards = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];
+    let own = towards.iter().filter_map(|(from, to)| {
+        let socket = UdpSocket::bind(from).ok()?;
+        socket.connect(to).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    });
+    let mut own: Vec<IpAddr> = own.collect();
+    if own.is_empty() {
+        own.push(IpAddr::from([127, 0, 0, 1]));
+    }
+    own.into()
+}

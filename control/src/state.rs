@@ -1,0 +1,251 @@
+//! What the control thread knows of the running process: the one thing that metrics, `/status`,
+//! readiness and the histograms are views of.
+//!
+//! It decides nothing: the controller writes it, the admin pages read it, both on the control
+//! thread, so the lock around it is never contended. Invariant: counters only grow.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use runtime::cores::CoreId;
+
+use crate::histograms::Histograms;
+use crate::report::{Activity, ListenState, Phase, Report};
+
+/// Listeners that have a label of their own in metrics; the rest are counted as `other`.
+pub const LISTENER_LABELS_MAX: usize = 12;
+/// The label of listeners beyond [`LISTENER_LABELS_MAX`].
+pub const LISTENER_OTHER: &str = "other";
+
+/// What does not change while the process runs.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Runtime of the shards: `monoio`, `epoll` or `glommio`.
+    pub runtime: &'static str,
+    /// Why it was chosen.
+    pub runtime_reason: String,
+    /// Core of each shard; `None` where it is not pinned.
+    pub cores: Vec<Option<CoreId>>,
+    /// Where the admin pages are, if anywhere.
+    pub admin: Option<SocketAddr>,
+    /// When the process started.
+    pub started: SystemTime,
+}
+
+/// Where the process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Before the first epoch is installed everywhere.
+    Starting,
+    /// Serves.
+    Ready,
+    /// Finishes what is there.
+    Draining,
+}
+
+/// The last word of one shard.
+#[derive(Clone, Debug)]
+pub struct ShardState {
+    /// Epoch it runs; 0 before the first.
+    pub installed: u64,
+    /// How long its last install took from publication.
+    pub install_lag: Duration,
+    /// Serving, draining or ended.
+    pub phase: Phase,
+    /// Sockets.
+    pub listeners: Vec<ListenState>,
+    /// Open client connections.
+    pub connections: u64,
+    /// Idle pooled upstream connections.
+    pub upstream_idle: u64,
+    /// Sums of its activity.
+    pub counts: Counts,
+}
+
+/// Sums over all reports of one shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the sum of the same field of `Activity`")]
+pub struct Counts {
+    pub accepted: u64,
+    pub refused: u64,
+    pub upstream_opened: u64,
+    pub upstream_reused: u64,
+    pub retries: u64,
+    pub tls_completed: u64,
+    pub tls_failed: u64,
+    pub access_log_dropped: u64,
+}
+
+/// Everything the control thread knows.
+#[derive(Debug)]
+pub struct State {
+    /// Fixed facts.
+    pub about: About,
+    /// Readiness.
+    pub life: Life,
+    /// Number of the newest published epoch; 0 before the first.
+    pub published: u64,
+    /// When it was published.
+    pub published_at: Option<Instant>,
+    /// One entry per shard.
+    pub shards: Vec<ShardState>,
+    /// Requests by listener label and status class.
+    pub requests: BTreeMap<Arc<str>, [u64; 6]>,
+    /// Answers and ends of our own, by reason code.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Access log lines dropped by the writer, beyond those that shards dropped.
+    pub access_log_dropped: u64,
+    /// Latencies.
+    pub histograms: Histograms,
+    /// Conditions of the objects as installed everywhere.
+    pub statuses: serde_json::Value,
+    /// What is wrong with the configuration, one line each.
+    pub problems: Vec<String>,
+    /// Valid Gateways in the newest build.
+    pub gateways: usize,
+}
+
+/// The state as the controller and the admin pages share it.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<Mutex<State>>);
+
+impl Shared {
+    /// Shares `state`.
+    #[must_use]
+    pub fn new(state: State) -> Self {
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// The state. Never held across an await.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The state before the first epoch.
+    #[must_use]
+    pub fn new(about: About) -> Self {
+        let shards = about.cores.len();
+        let histograms = Histograms::new(shards, about.started);
+        Self {
+            about,
+            life: Life::Starting,
+            published: 0,
+            published_at: None,
+            shards: (0..shards).map(|_| ShardState::new()).collect(),
+            requests: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            access_log_dropped: 0,
+            histograms,
+            statuses: serde_json::Value::Null,
+            problems: Vec::new(),
+            gateways: 0,
+        }
+    }
+
+    /// Takes in one report. A report of a shard that does not exist is ignored.
+    pub fn add(&mut self, report: &Report) {
+        let Some(shard) = self.shards.get_mut(report.shard) else { return };
+        if report.installed != shard.installed {
+            shard.installed = report.installed;
+            shard.install_lag = report.install_lag;
+        }
+        shard.phase = report.phase;
+        shard.listeners.clone_from(&report.listeners);
+        shard.connections = report.connections;
+        shard.upstream_idle = report.upstream_idle;
+        shard.counts.add(&report.activity);
+        if let Some(stages) = &report.activity.stages {
+            self.histograms.add(report.shard, stages);
+        }
+        for (code, count) in &report.activity.faults {
+            *self.faults.entry(code).or_default() += count;
+        }
+        self.add_requests(&report.activity);
+    }
+
+    /// A label once given stays given, so that no counter ever falls.
+    fn add_requests(&mut self, activity: &Activity) {
+        let mut requests: Vec<_> = activity.requests.iter().collect();
+        requests.sort_by(|a, b| a.listener.cmp(&b.listener));
+        for one in requests {
+            let known = self.requests.contains_key(&one.listener);
+            let labels =
+                self.requests.len() - usize::from(self.requests.contains_key(LISTENER_OTHER));
+            let label = if known || labels < LISTENER_LABELS_MAX {
+                Arc::clone(&one.listener)
+            } else {
+                Arc::from(LISTENER_OTHER)
+            };
+            let sums = self.requests.entry(label).or_default();
+            for (sum, count) in sums.iter_mut().zip(one.by_class) {
+                *sum += count;
+            }
+        }
+    }
+
+    /// The newest epoch that every shard runs.
+    #[must_use]
+    pub fn installed(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.installed).min().unwrap_or(0)
+    }
+
+    /// Whether every shard has ended.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.shards.iter().all(|shard| shard.phase == Phase::Ended)
+    }
+
+    /// Whether traffic may be sent here; the error says why not.
+    ///
+    /// # Errors
+    /// Before the first epoch is installed everywhere, and while draining.
+    pub fn ready(&self) -> Result<(), String> {
+        match self.life {
+            Life::Ready => Ok(()),
+            Life::Draining => Err("draining".to_owned()),
+            Life::Starting if self.published == 0 => Err("no epoch published yet".to_owned()),
+            Life::Starting => {
+                let behind: Vec<String> = (0..self.shards.len())
+                    .filter(|&i| self.shards[i].installed < self.published)
+                    .map(|i| i.to_string())
+                    .collect();
+                Err(format!(
+                    "epoch {} not yet installed on shard {}",
+                    self.published,
+                    behind.join(", ")
+                ))
+            }
+        }
+    }
+}
+
+impl ShardState {
+    fn new() -> Self {
+        Self {
+            installed: 0,
+            install_lag: Duration::ZERO,
+            phase: Phase::Serving,
+            listeners: Vec::new(),
+            connections: 0,
+            upstream_idle: 0,
+            counts: Counts::default(),
+        }
+    }
+}
+
+impl Counts {
+    fn add(&mut self, activity: &Activity) {
+        self.accepted += activity.accepted;
+        self.refused += activity.refused;
+        self.upstream_opened += activity.upstream_opened;
+        self.upstream_reused += activity.upstream_reused;
+        self.retries += activity.retries;
+        self.tls_completed += activity.tls_handshakes.0;
+        self.tls_failed += activity.tls_handshakes.1;
+        self.access_log_dropped += activity.access_log_dropped;
+    }
+}
