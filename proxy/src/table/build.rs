@@ -151,10 +151,7 @@ fn rebuild(old: &Hosts<Part>, affected: &Affected<'_>, compiled: &[Arc<Attached>
     let mut hosts = affected.hosts.iter();
     let same_names = hosts.all(|(name, members)| known(*name) && !members.is_empty());
     if same_names {
-        return old.map(|name, part| match affected.members(name) {
-            Some(members) => host(members),
-            None => part.clone(),
-        });
+        return old.with(affected.hosts.iter().map(|(name, members)| (*name, host(members))));
     }
     let mut entries = Vec::new();
     for (name, part) in old.iter().filter(|(name, _)| affected.members(*name).is_none()) {

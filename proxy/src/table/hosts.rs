@@ -162,11 +162,25 @@ impl<T> Hosts<T> {
         Self { keys: Arc::new(keys), values, any }
     }
 
-    /// The same names with other values, made from each name and its value.
-    pub(crate) fn map(&self, mut value: impl FnMut(Option<&Hostname>, &T) -> T) -> Self {
-        let any = self.any.as_ref().map(|old| value(None, old));
-        let pairs = self.keys.names().zip(&self.values);
-        let values = pairs.map(|(name, old)| old.as_ref().map(|old| value(name, old))).collect();
+    /// The same names, some with another value; `changes` names only names that it has.
+    pub(crate) fn with<'n>(
+        &self,
+        changes: impl IntoIterator<Item = (Option<&'n Hostname>, T)>,
+    ) -> Self
+    where
+        T: Clone,
+    {
+        let (mut values, mut any) = (self.values.clone(), self.any.clone());
+        for (name, value) in changes {
+            match name.map(parts) {
+                Some((text, kind)) => {
+                    if let Some(slot) = self.keys.slot(text, kind) {
+                        values[slot] = Some(value);
+                    }
+                }
+                None => any = Some(value),
+            }
+        }
         Self { keys: Arc::clone(&self.keys), values, any }
     }
 
