@@ -9,6 +9,7 @@ pub mod admin;
 pub mod api;
 pub mod check;
 pub mod cli;
+mod complaints;
 pub mod controller;
 pub mod demo;
 pub mod docs;
