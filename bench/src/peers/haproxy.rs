@@ -43,6 +43,9 @@ defaults
 frontend in
     bind 0.0.0.0:{port}{tls}
     http-request set-header {REQUEST_HEADER} {HEADER_VALUE}
+    http-request set-header X-Forwarded-For %[src]
+    http-request set-header X-Forwarded-Proto {scheme}
+    http-request set-header X-Forwarded-Host %[req.hdr(host)]
     http-response set-header {RESPONSE_HEADER} {HEADER_VALUE}
     use_backend %[base,map_beg({directory}/routes.map,nothing)]
 
@@ -53,6 +56,7 @@ backend nothing
     http-request return status 404
 ",
         port = setup.port,
+        scheme = if setup.certificate.is_some() { "https" } else { "http" },
         upstream = setup.upstream,
     )
 }

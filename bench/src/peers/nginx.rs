@@ -47,6 +47,9 @@ http {{
     proxy_set_header Host $http_host;
     proxy_set_header Connection \"\";
     proxy_set_header {REQUEST_HEADER} {HEADER_VALUE};
+    proxy_set_header X-Forwarded-For $remote_addr;
+    proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_set_header X-Forwarded-Host $http_host;
     add_header {RESPONSE_HEADER} {HEADER_VALUE};
 "
     );
