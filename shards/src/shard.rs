@@ -139,6 +139,7 @@ impl<R: Runtime> Shard<R> {
     /// Counts a client connection out.
     pub(crate) fn connection_closed(&self) {
         self.connections.set(self.connections.get() - 1);
+        self.recorder.touch();
     }
 
     fn install(self: &Rc<Self>, published: Published) {
@@ -162,9 +163,12 @@ impl<R: Runtime> Shard<R> {
         let idle_max = installed.epoch.settings.timeouts.upstream_idle;
         {
             let local = self.local.borrow();
-            self.pool.sweep(now, idle_max, |address| {
+            let closed = self.pool.sweep(now, idle_max, |address| {
                 local.endpoint(address).is_some_and(|endpoint| local.is_wanted(endpoint))
             });
+            if closed {
+                self.recorder.touch();
+            }
         }
         let failed = self.sockets.borrow().values().any(|s| matches!(s, Socket::Failed(_)));
         if failed {

@@ -275,7 +275,6 @@ async fn download_half<'e, R: Runtime>(
     let mut head = std::mem::take(out);
     head.clear();
     forward.write_response(request, response, delivery, &mut head);
-    writer.pace(trace.first_byte.unwrap_or(trace.received), installed);
     let mut body = BodyReader::new(response.framing);
     let mut encoder = BodyWriter::new(delivery.framing);
     match relay::download(writer, upstream, &mut body, &mut encoder, head, &mut trace.bytes_out)
@@ -284,7 +283,6 @@ async fn download_half<'e, R: Runtime>(
         Ok(sent) => *out = sent,
         Err(fault) => return failed(fault, true, false),
     }
-    writer.stall.clear();
     Ended::Whole {
         upstream_reusable: response.keep_alive && upstream.is_clean(),
         client_keep: delivery.keep_alive,

@@ -1,6 +1,5 @@
 //! HTTP/1 towards the client: the loop that reads a head, has it answered or forwarded, and counts.
 
-use std::io;
 use std::rc::Rc;
 
 use proxy::epoch::Port;
@@ -61,6 +60,7 @@ impl<R: Runtime> Downstream<R> {
     async fn exchange(&mut self, shard: &Rc<Shard<R>>, scratch: &mut Scratch) -> Next {
         let head = self.read_head(shard, &mut scratch.request).await;
         let installed = shard.installed(); // Pinned: this exchange sees one epoch.
+        self.writer.stall_window = installed.epoch.settings.timeouts.response_stall;
         let mut trace = Trace::start(R::now());
         let next = match head {
             Err(NoHead::Gone) => {
@@ -191,7 +191,7 @@ impl<R: Runtime> Downstream<R> {
         let debug = settings.debug_header;
         exchange::write_reply(fault, location, (method, version), keep, debug, &mut out);
         trace.answered(fault.status().unwrap_or(0), out.len());
-        match self.send_timed(out, installed).await {
+        match self.writer.send(out).await {
             Ok(out) => scratch.out = out,
             Err(_) => return Next::Drop,
         }
@@ -211,18 +211,6 @@ impl<R: Runtime> Downstream<R> {
         true
     }
 
-    /// Sends under the response-stall limit.
-    pub(super) async fn send_timed(
-        &mut self,
-        out: Vec<u8>,
-        installed: &Installed,
-    ) -> io::Result<Vec<u8>> {
-        self.writer.pace(R::now(), installed);
-        let out = self.writer.send(out).await?;
-        self.writer.stall.clear();
-        Ok(out)
-    }
-
     /// Sends FIN and takes what the client still sends for a moment, so that no RST destroys the
     /// answer on its way.
     pub(super) async fn linger(&mut self) {
@@ -239,15 +227,6 @@ impl<R: Runtime> Downstream<R> {
                 Ok(false) | Err(_) => return,
             }
         }
-    }
-}
-
-impl<R: Runtime> super::Writer<R> {
-    /// From now on the client must take a response at the least rate.
-    pub(super) fn pace(&self, now: std::time::Instant, installed: &Installed) {
-        let window = installed.epoch.settings.timeouts.response_stall;
-        let bytes_min = limits::BODY_BYTES_PER_SECOND_MIN * window.as_secs();
-        self.stall.set_pace(now, window, bytes_min);
     }
 }
 

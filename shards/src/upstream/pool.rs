@@ -63,12 +63,13 @@ impl<R: Runtime> Pool<R> {
     }
 
     /// Closes what rested too long, was closed by the backend, or is not wanted any more.
+    /// Returns whether it closed any.
     pub(crate) fn sweep(
         &self,
         now: Instant,
         idle_max: Duration,
         wanted: impl Fn(SocketAddr) -> bool,
-    ) {
+    ) -> bool {
         let mut count = 0;
         self.idle.borrow_mut().retain(|address, list| {
             if !wanted(*address) {
@@ -80,7 +81,7 @@ impl<R: Runtime> Pool<R> {
             count += list.len() as u64;
             !list.is_empty()
         });
-        self.count.set(count);
+        self.count.replace(count) != count
     }
 }
 
