@@ -69,7 +69,7 @@ impl Forward<'_> {
         out.extend_from_slice(b"host: ");
         match self.filters.rewrite().and_then(|rewrite| rewrite.hostname.as_deref()) {
             Some(hostname) => out.extend_from_slice(hostname.as_bytes()),
-            None => write_authority(head, out),
+            None => out.extend_from_slice(head.authority().as_bytes()),
         }
         out.extend_from_slice(b"\r\n");
     }
@@ -96,7 +96,7 @@ impl Forward<'_> {
         }
         if !seen.host && !head.host().is_empty() {
             out.extend_from_slice(b"x-forwarded-host: ");
-            write_authority(head, out);
+            out.extend_from_slice(head.authority().as_bytes());
             out.extend_from_slice(b"\r\n");
         }
     }
@@ -126,13 +126,5 @@ impl<'h> Forwarded<'h> {
     fn note_host(&mut self) -> bool {
         self.host = true;
         false
-    }
-}
-
-fn write_authority(head: &RequestHead, out: &mut Vec<u8>) {
-    out.extend_from_slice(head.host().as_bytes());
-    if let Some(port) = head.port {
-        out.push(b':');
-        out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
     }
 }
