@@ -6,13 +6,19 @@
 mod support;
 
 use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use proxy::epoch::Settings;
-use support::{Recorded, World, backends, config, rule};
+use support::{Recorded, World, backends, config, read_until, rule};
 
 const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: x.example\r\n\r\n";
+const GET_CLOSE: &[u8] = b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+const POST_CLOSE: &[u8] =
+    b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx";
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
 fn one(backend: &Recorded) -> proxy::ir::Ir {
     config(vec![rule("/", &[("b", 1)])], &[("b", vec![backend.address])])
@@ -26,12 +32,17 @@ fn impatient() -> Settings {
     settings
 }
 
-/// Waits until nobody is connected, and returns the access log so far.
-fn settle(world: &mut World) -> String {
-    let last = world.wait_for(|report| report.connections == 0);
-    world.seen.push(last);
-    let lines = world.seen.iter().flat_map(|report| report.activity.access_log.iter().copied());
-    String::from_utf8(lines.collect()).unwrap()
+/// Waits until `exchanges` have ended and nobody is connected; returns the access log.
+fn settle(world: &mut World, exchanges: usize) -> String {
+    loop {
+        let last = world.wait_for(|report| report.connections == 0);
+        world.seen.push(last);
+        let lines = world.seen.iter().flat_map(|report| report.activity.access_log.iter().copied());
+        let log = String::from_utf8(lines.collect()).unwrap();
+        if log.lines().count() >= exchanges {
+            return log;
+        }
+    }
 }
 
 #[test]
@@ -77,10 +88,137 @@ fn a_client_that_stops_reading_is_cut_and_leaves_nothing_behind() {
             let mut client = world.connect();
             client.write_all(GET).unwrap();
             client.read_exact(&mut [0; 16]).unwrap();
-            let log = settle(&mut world);
+            let log = settle(&mut world, 1);
             assert!(interim || log.contains("client_too_slow"), "{runtime:?} {log}");
             drop(client);
             world.stop();
         }
+    }
+}
+
+#[test]
+fn a_post_is_never_sent_twice() {
+    for runtime in backends() {
+        // The second request of a connection is read, and never answered.
+        let backend = Recorded::start(|mut tap, _| {
+            tap.request();
+            tap.write(OK.as_bytes());
+            tap.request();
+        });
+        let world = World::start(runtime, &one(&backend), Settings::default());
+        assert!(world.exchange(POST_CLOSE).contains("hello"));
+        let answer = world.exchange(POST_CLOSE);
+        assert!(answer.starts_with("HTTP/1.1 502"), "{runtime:?} {answer}");
+        assert_eq!(backend.text().matches("POST /").count(), 2, "{runtime:?}");
+        world.stop();
+    }
+}
+
+#[test]
+fn a_body_that_only_a_close_ends_is_not_ended_by_a_reset() {
+    for runtime in backends() {
+        let backend = Recorded::start(|mut tap, _| {
+            tap.read(); // The rest of the request stays unread, so that the close is a reset.
+            tap.write(b"HTTP/1.1 200 OK\r\n\r\nhalf");
+            thread::sleep(Duration::from_millis(100));
+        });
+        let world = World::start(runtime, &one(&backend), Settings::default());
+        let mut request = b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n".to_vec();
+        request.resize(request.len() + 900_000, b'x');
+        let answer = world.exchange(&request);
+        assert!(answer.contains("half") && !answer.contains("0\r\n\r\n"), "{runtime:?} {answer}");
+        world.stop();
+    }
+}
+
+#[test]
+fn bad_uploads_are_cut() {
+    for runtime in backends() {
+        let backend = Recorded::start(|mut tap, _| {
+            while let Some(request) = tap.request() {
+                if request.starts_with("GET") {
+                    tap.write(OK.as_bytes());
+                }
+            }
+        });
+        let mut world = World::start(runtime, &one(&backend), impatient());
+        let head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
+        for _ in 0..3 {
+            // A drip below the least rate; each byte alone must not begin a new window.
+            let mut slow = world.connect();
+            slow.write_all(head).unwrap();
+            for _ in 0..40 {
+                if slow.write_all(b"1\r\na\r\n").is_err() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+            assert!(slow.write_all(b"1\r\na\r\n").is_err(), "{runtime:?}: the drip goes on");
+            let mut bad = head.to_vec();
+            bad.extend_from_slice(b"nonsense\r\n");
+            let answer = world.exchange(&bad);
+            assert!(answer.starts_with("HTTP/1.1 400"), "{runtime:?} {answer}");
+        }
+        let log = settle(&mut world, 6);
+        assert_eq!(log.matches("body_too_slow").count(), 3, "{runtime:?} {log}");
+        assert_eq!(log.matches("malformed_request").count(), 3, "{runtime:?} {log}");
+        world.stop();
+    }
+}
+
+#[test]
+fn a_tunnel_whose_client_is_reset_ends_on_both_sides() {
+    for runtime in backends() {
+        let ended = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&ended);
+        let backend = Recorded::start(move |mut tap, _| {
+            tap.request();
+            tap.write(
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+                  Connection: Upgrade\r\n\r\nhi",
+            );
+            while tap.read().is_some() {}
+            seen.store(true, Ordering::SeqCst);
+            // A backend that does not mind a FIN: it stays until it is told more.
+            while tap.stream.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let mut world = World::start(runtime, &one(&backend), impatient());
+        let mut client = world.connect();
+        client
+            .write_all(
+                b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+                  Connection: Upgrade\r\nSec-WebSocket-Key: k\r\n\r\n",
+            )
+            .unwrap();
+        read_until(&mut client, "hi");
+        drop(client);
+        settle(&mut world, 1);
+        assert!(ended.load(Ordering::SeqCst), "{runtime:?}");
+        world.stop();
+    }
+}
+
+#[test]
+fn bytes_behind_an_answer_never_become_another_answer() {
+    for runtime in backends() {
+        let backend = Recorded::start(|mut tap, number| {
+            while tap.request().is_some() {
+                tap.write(OK.as_bytes());
+                if number == 0 {
+                    thread::sleep(Duration::from_millis(2));
+                    tap.write(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison");
+                }
+            }
+        });
+        let world = World::start(runtime, &one(&backend), Settings::default());
+        assert!(world.exchange(GET_CLOSE).ends_with("hello"));
+        thread::sleep(Duration::from_millis(50));
+        for _ in 0..5 {
+            let answer = world.exchange(GET_CLOSE);
+            assert!(answer.ends_with("hello"), "{runtime:?} {answer}");
+        }
+        world.stop();
     }
 }

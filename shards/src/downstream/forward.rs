@@ -12,7 +12,7 @@ use proxy::exchange::{Delivery, Forward};
 use proxy::fault::Fault;
 use proxy::h1;
 use proxy::h1::body::{BodyReader, BodyWriter};
-use proxy::http::{Framing, RequestHead, ResponseHead, Version};
+use proxy::http::{Framing, Method, RequestHead, ResponseHead, Version};
 use proxy::limits;
 use runtime::{Runtime, Size};
 
@@ -58,7 +58,7 @@ impl<R: Runtime> Downstream<R> {
         let here = body_here(&scratch.request, self.reader.input.bytes());
         let mut attempts = 1;
         loop {
-            let mut flight = InFlight::begin(shard, forward.endpoint);
+            let mut flight = InFlight::begin(shard, installed, forward.endpoint);
             let mut upstream = match Upstream::acquire(shard, installed, forward.address).await {
                 Ok(upstream) => upstream,
                 Err(fault) => {
@@ -76,8 +76,7 @@ impl<R: Runtime> Downstream<R> {
                 }
             };
             trace.connected(R::now());
-            let ended =
-                self.attempt(&forward, &mut upstream, here, installed, scratch, trace).await;
+            let ended = self.attempt(&forward, &mut upstream, here, &flight, scratch, trace).await;
             match ended {
                 Ended::Whole { upstream_reusable, client_keep } => {
                     flight.outcome = Outcome::Answered;
@@ -92,8 +91,11 @@ impl<R: Runtime> Downstream<R> {
                     return Next::Drop;
                 }
                 Ended::Failed(failure) => {
-                    let again = failure.unanswered && here.is_some() && upstream.reused;
-                    if failure.fault != Fault::ClientGone {
+                    let again = failure.unanswered
+                        && here.is_some()
+                        && upstream.reused
+                        && is_idempotent(scratch.request.method);
+                    if failure.fault.is_endpoints() {
                         flight.outcome = if again { Outcome::Unknown } else { Outcome::Failed };
                     }
                     if again && attempts < ATTEMPTS_MAX {
@@ -114,7 +116,7 @@ impl<R: Runtime> Downstream<R> {
         forward: &Forward<'e>,
         upstream: &mut Upstream<R>,
         here: Option<usize>,
-        installed: &Installed,
+        flight: &InFlight<'_, R>,
         scratch: &mut Scratch,
         trace: &mut Trace<'e>,
     ) -> Ended {
@@ -134,14 +136,14 @@ impl<R: Runtime> Downstream<R> {
         match here {
             Some(length) => {
                 let ended =
-                    download(&mut self.writer, forward, upstream, installed, scratch, trace).await;
+                    download(&mut self.writer, forward, upstream, flight, scratch, trace).await;
                 // After a failure the body stays, for another try or for the answer to skip.
                 if !matches!(ended, Ended::Failed(_)) {
                     self.reader.input.consume(length);
                 }
                 ended
             }
-            None => self.stream_both(forward, upstream, installed, scratch, trace).await,
+            None => self.stream_both(forward, upstream, flight, scratch, trace).await,
         }
     }
 
@@ -150,7 +152,7 @@ impl<R: Runtime> Downstream<R> {
         &mut self,
         forward: &Forward<'e>,
         upstream: &mut Upstream<R>,
-        installed: &Installed,
+        flight: &InFlight<'_, R>,
         scratch: &mut Scratch,
         trace: &mut Trace<'e>,
     ) -> Ended {
@@ -163,21 +165,15 @@ impl<R: Runtime> Downstream<R> {
             from: scratch.request.framing,
             to: forward.request_framing(&scratch.request),
             moved: &mut moved,
-            window: installed.epoch.settings.timeouts.body_rate_window,
+            window: flight.installed.epoch.settings.timeouts.body_rate_window,
             upstream: abort.clone(),
+            cut: incoming.cut,
         };
         let (ended, upload) = {
             let upload = pin!(relay::upload::<R>(&mut self.reader, sink, piece, task));
             let writer = &mut self.writer;
-            let download = download_half(
-                writer,
-                forward,
-                &mut incoming,
-                keep_alive,
-                installed,
-                scratch,
-                trace,
-            );
+            let download =
+                download_half(writer, forward, &mut incoming, keep_alive, flight, scratch, trace);
             beside(download, upload).await
         };
         trace.bytes_in = moved;
@@ -190,8 +186,9 @@ impl<R: Runtime> Downstream<R> {
             (Ended::Whole { .. }, _) => {
                 Ended::Whole { upstream_reusable: false, client_keep: false }
             }
-            (Ended::Failed(failure), Some(UploadEnd::Failed(fault))) if !failure.begun => {
-                failed(fault, false, false)
+            // The upload ended both connections: what the download saw is a consequence.
+            (Ended::Failed(failure), Some(UploadEnd::Failed(fault))) => {
+                failed(fault, failure.begun, false)
             }
             (ended, _) => ended,
         }
@@ -234,13 +231,13 @@ async fn download<'e, R: Runtime>(
     writer: &mut Writer<R>,
     forward: &Forward<'e>,
     upstream: &mut Upstream<R>,
-    installed: &Installed,
+    flight: &InFlight<'_, R>,
     scratch: &mut Scratch,
     trace: &mut Trace<'e>,
 ) -> Ended {
     let (_, mut incoming, _) = upstream.halves();
     let keep_alive = scratch.request.keep_alive;
-    download_half(writer, forward, &mut incoming, keep_alive, installed, scratch, trace).await
+    download_half(writer, forward, &mut incoming, keep_alive, flight, scratch, trace).await
 }
 
 /// Reads the response and relays it to the client.
@@ -249,7 +246,7 @@ async fn download_half<'e, R: Runtime>(
     forward: &Forward<'e>,
     upstream: &mut relay::Incoming<'_, R>,
     keep_alive: bool,
-    installed: &Installed,
+    flight: &InFlight<'_, R>,
     scratch: &mut Scratch,
     trace: &mut Trace<'e>,
 ) -> Ended {
@@ -257,6 +254,7 @@ async fn download_half<'e, R: Runtime>(
     if let Err(failure) = read_final_head(writer, forward, upstream, request, response, out).await {
         return Ended::Failed(failure);
     }
+    flight.answered();
     trace.first_byte(R::now(), response.status);
     if response.websocket {
         let mut head = std::mem::take(out);
@@ -270,8 +268,11 @@ async fn download_half<'e, R: Runtime>(
             Err(_) => failed(Fault::ClientGone, true, false),
         };
     }
-    let delivery =
-        Delivery::of(request, response, keep_alive && installed.epoch.settings.drain.is_none());
+    let delivery = Delivery::of(
+        request,
+        response,
+        keep_alive && flight.installed.epoch.settings.drain.is_none(),
+    );
     let mut head = std::mem::take(out);
     head.clear();
     forward.write_response(request, response, delivery, &mut head);
@@ -345,6 +346,19 @@ fn body_here(head: &RequestHead, input: &[u8]) -> Option<usize> {
             .ok()
             .filter(|length| *length <= input.len() && *length <= BODY_WITH_HEAD_BYTES_MAX),
         Framing::Chunked | Framing::UntilClose => None,
+    }
+}
+
+/// Whether a request may be sent again although it may have been processed (RFC 9110 section 9.2.2).
+fn is_idempotent(method: Method) -> bool {
+    match method {
+        Method::Get
+        | Method::Head
+        | Method::Options
+        | Method::Trace
+        | Method::Put
+        | Method::Delete => true,
+        Method::Post | Method::Patch | Method::Connect | Method::Other => false,
     }
 }
 
