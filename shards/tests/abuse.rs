@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use proxy::epoch::Settings;
-use support::{Recorded, World, backends, config, read_until, rule};
+use support::{Recorded, World, backends, config, read_to_end, read_until, rule};
 
 const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: x.example\r\n\r\n";
 const GET_CLOSE: &[u8] = b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
@@ -220,5 +220,38 @@ fn bytes_behind_an_answer_never_become_another_answer() {
             assert!(answer.ends_with("hello"), "{runtime:?} {answer}");
         }
         world.stop();
+    }
+}
+
+#[test]
+fn an_answer_that_overtakes_the_body_says_close_and_arrives_whole() {
+    for runtime in backends() {
+        for (path, status) in [("/early", "413"), ("/reset", "502")] {
+            let backend = Recorded::start(|mut tap, _| {
+                let head = tap.read().unwrap_or_default();
+                if head.windows(6).any(|window| window == b"/early") {
+                    tap.write(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig");
+                    thread::sleep(Duration::from_millis(50));
+                }
+            });
+            let mut world = World::start(runtime, &one(&backend), impatient());
+            let mut client = world.connect();
+            let head =
+                format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n");
+            client.write_all(head.as_bytes()).unwrap();
+            client.write_all(&[b'x'; 70_000]).unwrap();
+            thread::sleep(Duration::from_millis(300));
+            // Still in the middle of its body; what looks like a request belongs to it.
+            client.write_all(GET).unwrap();
+            client.write_all(&[b'x'; 70_000]).unwrap();
+            let answer = read_to_end(&mut client);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{runtime:?} {answer}");
+            assert!(answer.contains("connection: close\r\n"), "{runtime:?} {answer}");
+            assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{runtime:?} {answer}");
+            assert!(!answer.contains("<RST>"), "{runtime:?} {answer}");
+            drop(client);
+            settle(&mut world, 1);
+            world.stop();
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! endpoint when it provably was not processed. A longer body is uploaded beside the download.
 //! Invariant: an upstream connection is reused only after a whole exchange that left no byte behind.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -16,10 +17,10 @@ use proxy::http::{Framing, Method, RequestHead, ResponseHead, Version};
 use proxy::limits;
 use runtime::{Runtime, Size};
 
-use super::h1::Next;
+use super::h1::{LINGER, Next};
 use super::{Downstream, Writer, tunnel};
 use crate::install::Installed;
-use crate::race::beside;
+use crate::race::{beside, race};
 use crate::relay::{self, UploadEnd};
 use crate::scratch::Scratch;
 use crate::shard::Shard;
@@ -34,6 +35,8 @@ enum Ended {
     Switched,
     /// It failed.
     Failed(Failure),
+    /// It failed, and the client has its answer.
+    Answered(Fault),
 }
 
 /// Why there is no whole response.
@@ -89,6 +92,12 @@ impl<R: Runtime> Downstream<R> {
                     flight.outcome = Outcome::Answered;
                     tunnel::run(shard, self, upstream).await;
                     return Next::Drop;
+                }
+                Ended::Answered(fault) => {
+                    if fault.is_endpoints() {
+                        flight.outcome = Outcome::Failed;
+                    }
+                    return Next::Close;
                 }
                 Ended::Failed(failure) => {
                     let again = failure.unanswered
@@ -169,12 +178,25 @@ impl<R: Runtime> Downstream<R> {
             upstream: abort.clone(),
             cut: incoming.cut,
         };
+        let (keep, reader, writer) = (Cell::new(false), &mut self.reader, &mut self.writer);
         let (ended, upload) = {
-            let upload = pin!(relay::upload::<R>(&mut self.reader, sink, piece, task));
-            let writer = &mut self.writer;
+            let mut upload = pin!(async {
+                let end = relay::upload::<R>(reader, sink, piece, task).await;
+                // Only a request that is in whole may be followed by another one.
+                keep.set(keep_alive && matches!(end, UploadEnd::Whole(_)));
+                end
+            });
             let download =
-                download_half(writer, forward, &mut incoming, keep_alive, flight, scratch, trace);
-            beside(download, upload).await
+                download_half(writer, forward, &mut incoming, &keep, flight, scratch, trace);
+            let (mut ended, end) = beside(download, upload.as_mut()).await;
+            if end.is_none() && ended.is_sayable() {
+                // The response overtook the body: end the upload by its backend, not half-way, so
+                // that the client can be listened to until it has the answer.
+                abort.abort();
+                ended = writer.overtake(ended, flight.installed, scratch, trace).await;
+                race(upload, R::sleep_until(R::now() + LINGER)).await;
+            }
+            (ended, end)
         };
         trace.bytes_in = moved;
         match (ended, upload) {
@@ -182,7 +204,7 @@ impl<R: Runtime> Downstream<R> {
                 scratch.upload = piece;
                 Ended::Whole { upstream_reusable, client_keep }
             }
-            // The response overtook the body: what is left of it cannot be told from a request.
+            // What is left of the body cannot be told from a request.
             (Ended::Whole { .. }, _) => {
                 Ended::Whole { upstream_reusable: false, client_keep: false }
             }
@@ -226,6 +248,38 @@ impl<R: Runtime> Downstream<R> {
     }
 }
 
+impl Ended {
+    /// Whether the client has a whole answer or can have one.
+    fn is_sayable(&self) -> bool {
+        match self {
+            Self::Whole { .. } => true,
+            Self::Failed(failure) => !failure.begun && failure.fault.status().is_some(),
+            Self::Switched | Self::Answered(_) => false,
+        }
+    }
+}
+
+impl<R: Runtime> Writer<R> {
+    /// Says all there is to say, and FIN, while the request's body is still coming.
+    async fn overtake(
+        &mut self,
+        ended: Ended,
+        installed: &Installed,
+        scratch: &mut Scratch,
+        trace: &mut Trace<'_>,
+    ) -> Ended {
+        let ended = match ended {
+            Ended::Failed(Failure { fault, .. }) => {
+                self.answer(fault, None, false, installed, scratch, trace).await.ok();
+                Ended::Answered(fault)
+            }
+            said @ (Ended::Whole { .. } | Ended::Switched | Ended::Answered(_)) => said,
+        };
+        self.finish().await;
+        ended
+    }
+}
+
 /// Downloads on a whole upstream connection (no upload beside it).
 async fn download<'e, R: Runtime>(
     writer: &mut Writer<R>,
@@ -236,16 +290,16 @@ async fn download<'e, R: Runtime>(
     trace: &mut Trace<'e>,
 ) -> Ended {
     let (_, mut incoming, _) = upstream.halves();
-    let keep_alive = scratch.request.keep_alive;
-    download_half(writer, forward, &mut incoming, keep_alive, flight, scratch, trace).await
+    let keep = Cell::new(scratch.request.keep_alive);
+    download_half(writer, forward, &mut incoming, &keep, flight, scratch, trace).await
 }
 
-/// Reads the response and relays it to the client.
+/// Reads the response and relays it to the client. `keep` counts once the final head is here.
 async fn download_half<'e, R: Runtime>(
     writer: &mut Writer<R>,
     forward: &Forward<'e>,
     upstream: &mut relay::Incoming<'_, R>,
-    keep_alive: bool,
+    keep: &Cell<bool>,
     flight: &InFlight<'_, R>,
     scratch: &mut Scratch,
     trace: &mut Trace<'e>,
@@ -271,7 +325,7 @@ async fn download_half<'e, R: Runtime>(
     let delivery = Delivery::of(
         request,
         response,
-        keep_alive && flight.installed.epoch.settings.drain.is_none(),
+        keep.get() && flight.installed.epoch.settings.drain.is_none(),
     );
     let mut head = std::mem::take(out);
     head.clear();

@@ -1,5 +1,6 @@
 //! HTTP/1 towards the client: the loop that reads a head, has it answered or forwarded, and counts.
 
+use std::io;
 use std::rc::Rc;
 
 use proxy::epoch::Port;
@@ -12,7 +13,7 @@ use proxy::ir::Protocol;
 use proxy::limits;
 use runtime::{Runtime, Size};
 
-use super::Downstream;
+use super::{Downstream, Writer};
 use crate::install::Installed;
 use crate::scratch::Scratch;
 use crate::shard::Shard;
@@ -176,26 +177,14 @@ impl<R: Runtime> Downstream<R> {
         scratch: &mut Scratch,
         trace: &mut Trace<'_>,
     ) -> Next {
-        trace.fault = Some(fault);
-        let settings = &installed.epoch.settings;
         let head = &scratch.request;
         let body_read = head.keep_alive && self.skip_body(head);
-        let keep = body_read && head.keep_alive && settings.drain.is_none();
-        let (method, version) = if matches!(fault, Fault::Malformed(_)) {
-            (Method::Get, Version::Http11)
-        } else {
-            (head.method, head.version)
-        };
-        let mut out = std::mem::take(&mut scratch.out);
-        out.clear();
-        let debug = settings.debug_header;
-        exchange::write_reply(fault, location, (method, version), keep, debug, &mut out);
-        trace.answered(fault.status().unwrap_or(0), out.len());
-        match self.writer.send(out).await {
-            Ok(out) => scratch.out = out,
-            Err(_) => return Next::Drop,
+        let keep = body_read && installed.epoch.settings.drain.is_none();
+        match self.writer.answer(fault, location, keep, installed, scratch, trace).await {
+            Ok(()) if keep => Next::Keep,
+            Ok(()) => Next::Close,
+            Err(_) => Next::Drop,
         }
-        if keep { Next::Keep } else { Next::Close }
     }
 
     /// Takes a request body that already arrived whole out of the input. False: there is more to
@@ -230,9 +219,37 @@ impl<R: Runtime> Downstream<R> {
     }
 }
 
+impl<R: Runtime> Writer<R> {
+    /// Sends an answer of our own.
+    pub(super) async fn answer(
+        &mut self,
+        fault: Fault,
+        location: Option<&[u8]>,
+        keep: bool,
+        installed: &Installed,
+        scratch: &mut Scratch,
+        trace: &mut Trace<'_>,
+    ) -> io::Result<()> {
+        trace.fault = Some(fault);
+        let head = &scratch.request;
+        let (method, version) = if matches!(fault, Fault::Malformed(_)) {
+            (Method::Get, Version::Http11)
+        } else {
+            (head.method, head.version)
+        };
+        let mut out = std::mem::take(&mut scratch.out);
+        out.clear();
+        let debug = installed.epoch.settings.debug_header;
+        exchange::write_reply(fault, location, (method, version), keep, debug, &mut out);
+        trace.answered(fault.status().unwrap_or(0), out.len());
+        scratch.out = self.send(out).await?;
+        Ok(())
+    }
+}
+
 fn refusal<'e>(fault: Fault) -> Reply<'e> {
     Reply { fault, location: None, listener: None, rule: None }
 }
 
-const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+pub(super) const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 256 * 1024;
