@@ -68,7 +68,7 @@ impl Forward<'_> {
     fn write_host(&self, head: &RequestHead, out: &mut Vec<u8>) {
         out.extend_from_slice(b"host: ");
         match self.filters.rewrite().and_then(|rewrite| rewrite.hostname.as_deref()) {
-            Some(hostname) => out.extend_from_slice(hostname.as_bytes()),
+            Some(hostname) => out.extend(hostname.bytes().filter(u8::is_ascii_graphic)),
             None => out.extend_from_slice(head.authority().as_bytes()),
         }
         out.extend_from_slice(b"\r\n");
