@@ -149,9 +149,8 @@ impl<R: Runtime> Shard<R> {
         let before = self.installed();
         let installed = Installed::new(published.epoch, &self.ticket_seed, Some(&before));
         self.local.borrow_mut().install(&installed.epoch);
-        if installed.epoch.settings.drain.is_some() && self.draining_since.get().is_none() {
-            self.draining_since.set(Some(R::now()));
-        }
+        let since = self.draining_since.get().unwrap_or_else(R::now);
+        self.draining_since.set(installed.epoch.settings.drain.map(|_| since));
         *self.installed.borrow_mut() = Rc::new(installed);
         install::sync_listeners(self);
         self.install_lag.set(R::now().saturating_duration_since(published.at));

@@ -255,3 +255,47 @@ fn an_answer_that_overtakes_the_body_says_close_and_arrives_whole() {
         }
     }
 }
+
+#[test]
+fn a_route_that_sets_a_forwarded_field_replaces_ours() {
+    for runtime in backends() {
+        let backend = Recorded::always(OK);
+        let mut ir = config(vec![rule("/", &[("b", 1)])], &[("b", vec![backend.address])]);
+        let mut set = rule("/", &[("b", 1)]);
+        set.filters = vec![proxy::ir::Filter::RequestHeaderModifier(proxy::ir::HeaderModifier {
+            set: vec![("x-forwarded-proto".into(), "https".into())],
+            add: vec![("x-split".into(), "a\r\nx-forged: b".into())],
+            remove: vec!["x-forwarded-host".into()],
+        })];
+        let route = proxy::ir::Route { name: "default/route".into(), created: 0, rules: vec![set] };
+        ir.ports[0].listeners[0].routes[0].route = Arc::new(route);
+        let world = World::start(runtime, &ir, Settings::default());
+        world.exchange(GET_CLOSE);
+        let seen = backend.text();
+        assert!(seen.contains("x-forwarded-proto: https\r\n"), "{seen}");
+        assert_eq!(seen.matches("x-forwarded-proto").count(), 1, "{seen}");
+        assert!(!seen.contains("x-forwarded-host") && !seen.contains("x-forged"), "{seen}");
+        world.stop();
+    }
+}
+
+#[test]
+fn a_drain_that_is_called_off_lets_the_shard_serve_on() {
+    for runtime in backends() {
+        let backend = Recorded::always(OK);
+        let ir = one(&backend);
+        let mut world = World::start(runtime, &ir, Settings::default());
+        let mut client = world.connect();
+        client.write_all(GET).unwrap();
+        read_until(&mut client, "hello");
+        for (id, drain) in [(2, Some(Duration::from_secs(60))), (3, None)] {
+            let settings = Settings { drain, ..Settings::default() };
+            let next = proxy::epoch::Epoch::compile(id, &ir, settings, Some(&world.epoch));
+            world.publish(Arc::new(next));
+        }
+        thread::sleep(Duration::from_millis(500));
+        client.write_all(GET).unwrap();
+        assert!(!read_until(&mut client, "hello").contains("close"));
+        world.stop();
+    }
+}

@@ -88,13 +88,15 @@ impl Forward<'_> {
         }
         out.extend_from_slice(client.address.as_bytes());
         out.extend_from_slice(b"\r\n");
-        if !seen.proto {
+        // What the route sets or removes replaces ours, as it does a received field.
+        let ours = |name: &[u8]| header::keeps(self.filters.request_headers(), name);
+        if !seen.proto && ours(b"x-forwarded-proto") {
             out.extend_from_slice(match self.protocol {
                 Protocol::Http => b"x-forwarded-proto: http\r\n".as_slice(),
                 Protocol::Https => b"x-forwarded-proto: https\r\n",
             });
         }
-        if !seen.host && !head.host().is_empty() {
+        if !seen.host && !head.host().is_empty() && ours(b"x-forwarded-host") {
             out.extend_from_slice(b"x-forwarded-host: ");
             out.extend_from_slice(head.authority().as_bytes());
             out.extend_from_slice(b"\r\n");
