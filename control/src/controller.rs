@@ -5,22 +5,20 @@
 //! ones, tests give it scripted ones. Invariants: epoch numbers grow by one; an IR equal to the
 //! published one makes no epoch; statuses are shown only once every shard runs their epoch.
 
-use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use proxy::epoch::{Epoch, Settings};
 use proxy::ir::Ir;
-use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::access_log::AccessLog;
-use crate::admin::owner;
+use crate::complaints::Complaints;
 use crate::report::{Phase, Report};
 use crate::source::{Built, Source};
-use crate::state::{Life, Shared};
+use crate::state::{Life, Shared, Socket};
+use crate::translate::Statuses;
 
 /// How long after the drain limit a shard may still say that it ended.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(2);
@@ -95,8 +93,8 @@ pub struct Controller<S, E, I> {
     ir: Ir,
     epoch: Option<Arc<Epoch>>,
     /// Statuses that wait for their epoch to be installed everywhere.
-    pending: Option<(u64, Value)>,
-    complained: BTreeMap<SocketAddr, String>,
+    pending: Option<(u64, Arc<Statuses>)>,
+    complaints: Complaints,
 }
 
 enum Event {
@@ -110,7 +108,13 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
     /// A loop that has published nothing yet.
     #[must_use]
     pub fn new(parts: Parts<S, E, I>) -> Self {
-        Self { parts, ir: Ir::default(), epoch: None, pending: None, complained: BTreeMap::new() }
+        Self {
+            parts,
+            ir: Ir::default(),
+            epoch: None,
+            pending: None,
+            complaints: Complaints::default(),
+        }
     }
 
     /// Serves until a drain is over. `ready` is called once, when every shard runs the first epoch.
@@ -167,6 +171,7 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             let mut state = self.parts.state.lock();
             state.problems = problems;
             state.gateways = gateways;
+            state.sockets = Socket::all(&ir);
         }
         if self.epoch.is_some() && ir == self.ir {
             tracing::debug!("nothing changed for the shards");
@@ -222,7 +227,7 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
 
     fn take(&mut self, mut report: Report) {
         self.parts.access_log.write(std::mem::take(&mut report.activity.access_log));
-        self.complain(&report);
+        self.complaints.hear(&mut report);
         let mut state = self.parts.state.lock();
         let before = state.installed();
         state.add(&report);
@@ -239,28 +244,6 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             && let Some((_, statuses)) = self.pending.take()
         {
             state.statuses = statuses;
-        }
-    }
-
-    /// Logs each socket that does not listen once, and again when it does.
-    fn complain(&mut self, report: &Report) {
-        for listener in &report.listeners {
-            let address = listener.address;
-            match &listener.error {
-                Some(error) if self.complained.get(&address) != Some(error) => {
-                    let by = owner::of_port(address.port())
-                        .map_or_else(String::new, |owner| format!("; the port is held by {owner}"));
-                    tracing::warn!("cannot listen on {address}: {error}{by}");
-                    self.complained.insert(address, error.clone());
-                }
-                Some(_) => {}
-                None => {
-                    // Another shard may still fail on it; then it complains again.
-                    if self.complained.remove(&address).is_some() {
-                        tracing::info!("listening on {address} now");
-                    }
-                }
-            }
         }
     }
 

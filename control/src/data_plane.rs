@@ -1,11 +1,13 @@
 //! The shards as the controller sees them: a sink for epochs and an inbox of reports.
 
 use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 
 use control::controller::{EpochSink, Inbox};
 use proxy::epoch::Epoch;
+use runtime::socket;
 use shards::{Report, Reports, Shards};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -29,7 +31,25 @@ impl AsRawFd for Descriptor {
 
 impl EpochSink for Sink<'_> {
     fn publish(&self, epoch: Arc<Epoch>) {
+        if epoch.id == 1 {
+            warn_of_sharing(&epoch);
+        }
         self.0.publish(epoch);
+    }
+}
+
+/// SO_REUSEPORT lets a second process of the same user listen on the same port without an error, so
+/// that each gets a part of the clients: fine while one replaces the other, a surprise otherwise.
+/// Only before the first epoch, since later the sockets are our own.
+fn warn_of_sharing(epoch: &Epoch) {
+    for port in &epoch.ports {
+        let ip = port.address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let address = SocketAddr::new(ip, port.port);
+        if socket::check_free(address).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+        {
+            let owner = socket::owner_of(port.port).unwrap_or_else(|| "another process".to_owned());
+            tracing::warn!("{address} is held by {owner}; if it may be shared, clients are too");
+        }
     }
 }
 

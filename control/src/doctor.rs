@@ -6,12 +6,13 @@
 use std::fmt::Write as _;
 use std::net::TcpListener;
 
+use runtime::cores::{self, CoreId, Usable};
+use runtime::probe;
+use runtime::socket::owner_of;
 use serde::Serialize;
 
-use crate::admin::owner;
 use crate::cli::placement;
 use crate::cli::value::Admin;
-use crate::machine;
 
 /// Open files below which a busy gateway runs out.
 pub const NOFILE_WANTED: u64 = 65_536;
@@ -24,17 +25,14 @@ pub const KERNEL_WANTED: (u32, u32) = (6, 1);
 
 /// What the machine says; `None` where it does not.
 #[derive(Clone, Debug, Default)]
-#[allow(missing_docs, reason = "each is explained by its finding")]
 pub struct Facts {
-    pub kernel: Option<String>,
+    /// Kernel, limits and sysctls.
+    pub system: probe::Facts,
+    /// Whether io_uring works, or why not and what to do.
     pub uring: Option<Result<(), String>>,
-    pub memlock: Option<(u64, u64)>,
-    pub nofile: Option<(u64, u64)>,
-    pub somaxconn: Option<u32>,
-    pub cores: Vec<usize>,
-    pub quota: Option<f64>,
-    pub congestion_control: Option<String>,
-    pub smt: Option<bool>,
+    /// Cores and the quota on them.
+    pub usable: Option<Usable>,
+    /// Whether the admin address is free; `None` without one.
     pub admin: Option<Result<String, String>>,
 }
 
@@ -68,21 +66,15 @@ impl Facts {
     #[must_use]
     pub fn read(admin: Admin) -> Self {
         Self {
-            kernel: machine::sysctl("kernel/osrelease"),
-            uring: Some(machine::uring()),
-            memlock: machine::limit("Max locked memory"),
-            nofile: machine::limit("Max open files"),
-            somaxconn: machine::sysctl("net/core/somaxconn").and_then(|n| n.parse().ok()),
-            cores: machine::usable_cores(),
-            quota: machine::quota(),
-            congestion_control: machine::sysctl("net/ipv4/tcp_congestion_control"),
-            smt: machine::smt_active(),
+            system: probe::Facts::read(),
+            uring: Some(probe::uring().map(drop).map_err(|error| error.to_string())),
+            usable: cores::usable().ok(),
             admin: match admin {
                 Admin::Off => None,
                 Admin::At(address) => Some(match TcpListener::bind(address) {
                     Ok(_) => Ok(address.to_string()),
                     Err(error) => {
-                        let by = owner::of_port(address.port())
+                        let by = owner_of(address.port())
                             .map_or_else(String::new, |owner| format!(", held by {owner}"));
                         Err(format!("{address}: {error}{by}"))
                     }
@@ -127,7 +119,7 @@ fn unknown(name: &'static str) -> Finding {
 }
 
 fn kernel(facts: &Facts) -> Finding {
-    let Some(release) = &facts.kernel else { return unknown("kernel") };
+    let Some(release) = &facts.system.kernel else { return unknown("kernel") };
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
         return unknown("kernel");
@@ -153,7 +145,7 @@ fn uring(facts: &Facts) -> Finding {
 }
 
 fn memlock(facts: &Facts) -> Finding {
-    let Some((soft, _)) = facts.memlock else { return unknown("memlock") };
+    let Some((soft, _)) = facts.system.memlock else { return unknown("memlock") };
     let found = bytes(soft);
     if soft >= MEMLOCK_WANTED {
         ok("memlock", found)
@@ -168,7 +160,7 @@ fn memlock(facts: &Facts) -> Finding {
 }
 
 fn nofile(facts: &Facts) -> Finding {
-    let Some((soft, hard)) = facts.nofile else { return unknown("nofile") };
+    let Some((soft, hard)) = facts.system.nofile else { return unknown("nofile") };
     let found = format!("{soft} (hard limit {hard}, which is used)");
     if hard >= NOFILE_WANTED {
         ok("nofile", found)
@@ -183,7 +175,7 @@ fn nofile(facts: &Facts) -> Finding {
 }
 
 fn somaxconn(facts: &Facts) -> Finding {
-    match facts.somaxconn {
+    match facts.system.somaxconn {
         None => unknown("somaxconn"),
         Some(n) if n >= SOMAXCONN_WANTED => ok("somaxconn", n.to_string()),
         Some(n) => bad(
@@ -196,16 +188,17 @@ fn somaxconn(facts: &Facts) -> Finding {
 }
 
 fn cores(facts: &Facts) -> Finding {
-    if facts.cores.is_empty() {
-        return unknown("cores");
-    }
-    let found = format!("{} usable: {}", facts.cores.len(), placement::list(&facts.cores));
-    ok("cores", found)
+    let Some(usable) = &facts.usable else { return unknown("cores") };
+    let ids: Vec<CoreId> = usable.cores.iter().map(|core| core.id).collect();
+    ok("cores", format!("{} usable: {}", ids.len(), placement::list(&ids)))
 }
 
 fn quota(facts: &Facts) -> Finding {
-    let Some(quota) = facts.quota else { return ok("cpu quota", "none") };
-    let found = format!("{quota:.2} cores of {}", facts.cores.len());
+    let Some(usable) = &facts.usable else { return unknown("cpu quota") };
+    let Some(quota) = usable.quota.map(|quota| quota.cores()) else {
+        return ok("cpu quota", "none");
+    };
+    let found = format!("{quota:.2} cores of {}", usable.cores.len());
     if quota < 1.0 {
         let remedy = "give it at least one core: throttling shows as latency in the tail";
         bad("cpu quota", Level::Warn, found, remedy)
@@ -218,20 +211,20 @@ fn quota(facts: &Facts) -> Finding {
 }
 
 fn smt(facts: &Facts) -> Finding {
-    match facts.smt {
-        None => ok("smt", "not reported"),
-        Some(false) => ok("smt", "off"),
-        Some(true) => bad(
+    let Some(usable) = &facts.usable else { return unknown("smt") };
+    match usable.cores.iter().filter(|core| core.thread > 0).count() {
+        0 => ok("smt", "every usable core is a physical core of its own"),
+        second => bad(
             "smt",
             Level::Warn,
-            "on: two shards may share one physical core",
-            "name one thread of each physical core with --cores for even latency",
+            format!("{second} usable cores share a physical core with another"),
+            "shards take whole physical cores first; ask for no more with --shards for even latency",
         ),
     }
 }
 
 fn congestion_control(facts: &Facts) -> Finding {
-    match &facts.congestion_control {
+    match &facts.system.tcp_congestion_control {
         None => unknown("congestion"),
         Some(name) if name == "bbr" => bad(
             "congestion",
@@ -295,17 +288,25 @@ mod tests {
 
     fn good() -> Facts {
         Facts {
-            kernel: Some("6.8.0-31-generic".into()),
+            system: probe::Facts {
+                kernel: Some("6.8.0-31-generic".into()),
+                memlock: Some((u64::MAX, u64::MAX)),
+                nofile: Some((1024, 1 << 20)),
+                somaxconn: Some(4096),
+                tcp_congestion_control: Some("cubic".into()),
+                ..probe::Facts::default()
+            },
             uring: Some(Ok(())),
-            memlock: Some((u64::MAX, u64::MAX)),
-            nofile: Some((1024, 1 << 20)),
-            somaxconn: Some(4096),
-            cores: vec![0, 1, 2, 3],
-            quota: None,
-            congestion_control: Some("cubic".into()),
-            smt: Some(false),
+            usable: Some(usable(0, None)),
             admin: Some(Ok("127.0.0.1:19000".into())),
         }
+    }
+
+    /// Four cores, of which the last `second` are second threads.
+    fn usable(second: usize, micros: Option<u64>) -> Usable {
+        let core = |id| cores::Core { id: CoreId(id), thread: usize::from(id >= 4 - second) };
+        let quota = micros.map(|micros| cores::Quota { micros, period: 100_000 });
+        Usable { cores: (0..4).map(core).collect(), quota }
     }
 
     fn level(change: impl FnOnce(&mut Facts), name: &str) -> Level {
@@ -323,15 +324,15 @@ mod tests {
 
     #[test]
     fn each_shortage_is_found_and_only_what_stops_the_start_fails() {
-        assert_eq!(level(|f| f.kernel = Some("5.15.1".into()), "kernel"), Level::Warn);
+        assert_eq!(level(|f| f.system.kernel = Some("5.15.1".into()), "kernel"), Level::Warn);
         assert_eq!(level(|f| f.uring = Some(Err("no".into())), "io_uring"), Level::Warn);
-        assert_eq!(level(|f| f.memlock = Some((65_536, 65_536)), "memlock"), Level::Warn);
-        assert_eq!(level(|f| f.nofile = Some((1024, 4096)), "nofile"), Level::Warn);
-        assert_eq!(level(|f| f.somaxconn = Some(128), "somaxconn"), Level::Warn);
-        assert_eq!(level(|f| f.quota = Some(1.5), "cpu quota"), Level::Warn);
-        assert_eq!(level(|f| f.quota = Some(2.0), "cpu quota"), Level::Ok);
-        assert_eq!(level(|f| f.smt = Some(true), "smt"), Level::Warn);
+        assert_eq!(level(|f| f.system.memlock = Some((65_536, 65_536)), "memlock"), Level::Warn);
+        assert_eq!(level(|f| f.system.nofile = Some((1024, 4096)), "nofile"), Level::Warn);
+        assert_eq!(level(|f| f.system.somaxconn = Some(128), "somaxconn"), Level::Warn);
+        assert_eq!(level(|f| f.usable = Some(usable(0, Some(150_000))), "cpu quota"), Level::Warn);
+        assert_eq!(level(|f| f.usable = Some(usable(0, Some(200_000))), "cpu quota"), Level::Ok);
+        assert_eq!(level(|f| f.usable = Some(usable(2, None)), "smt"), Level::Warn);
         assert_eq!(level(|f| f.admin = Some(Err("used".into())), "admin port"), Level::Fail);
-        assert_eq!(level(|f| f.kernel = None, "kernel"), Level::Warn);
+        assert_eq!(level(|f| f.system.kernel = None, "kernel"), Level::Warn);
     }
 }

@@ -12,12 +12,12 @@ use control::cli::run::{Runtime, ServeArgs};
 use control::cli::value::Admin;
 use control::cli::{Exit, logging, placement};
 use control::controller::{Controller, Order, Outcome, Parts};
-use control::machine;
 use control::source::{FileSource, Source};
 use control::state::{About, Shared, State};
 use proxy::epoch::Epoch;
 use proxy::ir::Ir;
-use runtime::cores::CoreId;
+use runtime::cores::{self, CoreId};
+use runtime::probe;
 use shards::{Backend, Options, Shards};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,6 +27,8 @@ use crate::data_plane::{ReportInbox, Sink};
 
 /// Descriptors that are not for clients: listeners, files, the admin pages.
 const DESCRIPTORS_RESERVED: u64 = 512;
+/// What Linux gives a process where nothing else is set.
+const NOFILE_DEFAULT: u64 = 1024;
 
 /// Why a command failed, and with which status.
 #[derive(Debug, Error)]
@@ -164,7 +166,7 @@ fn ready_line(ir: &Ir, about: &About) -> String {
     } else {
         listeners.join(", ")
     };
-    let cores: Vec<usize> = about.cores.iter().copied().flatten().collect();
+    let cores: Vec<CoreId> = about.cores.iter().copied().flatten().collect();
     let cores = if cores.is_empty() { "any".to_owned() } else { placement::list(&cores) };
     let admin = about.admin.map_or_else(|| "off".to_owned(), |address| address.to_string());
     format!(
@@ -175,21 +177,23 @@ fn ready_line(ir: &Ir, about: &About) -> String {
 }
 
 fn plan(args: &ServeArgs, admin: Option<SocketAddr>) -> Result<(About, Options), Failure> {
-    let usable = machine::usable_cores();
-    let quota = machine::quota().map(|cores| cores.ceil().max(1.0) as usize);
+    let usable = cores::usable().map_err(Failure::start)?;
     let wanted = args.cores.as_ref().map(|cores| cores.0.as_slice());
-    let cores = placement::place(args.shards.map(usize::from), wanted, &usable, quota)
+    let cores = placement::place(args.shards.map(usize::from), wanted, &usable)
         .map_err(|error| Failure::Usage(error.to_string()))?;
     let (backend, runtime, runtime_reason) = choose(args.runtime);
     if args.runtime == Runtime::Auto {
         tracing::info!("runtime {runtime}: {runtime_reason}");
     }
     let (seed, ticket_seed) = secrets().map_err(Failure::start)?;
-    let (_, nofile) = machine::limit("Max open files").unwrap_or((1024, 1024));
+    let nofile = runtime::socket::raise_nofile().unwrap_or_else(|error| {
+        tracing::warn!("the limit of open files stays as it is: {error}");
+        probe::Facts::read().nofile.map_or(NOFILE_DEFAULT, |(soft, _)| soft)
+    });
     // Each client connection may need one to a backend.
     let clients = (nofile.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(64);
     let options = Options {
-        cores: cores.iter().map(|core| core.map(CoreId)).collect(),
+        cores: cores.clone(),
         backend,
         seed,
         ticket_seed,
@@ -205,9 +209,9 @@ fn choose(runtime: Runtime) -> (Backend, &'static str, String) {
         Runtime::Monoio => (Backend::Monoio, "monoio", asked),
         Runtime::Epoll => (Backend::Epoll, "epoll", asked),
         Runtime::Glommio => (Backend::Glommio, "glommio", asked),
-        Runtime::Auto => match machine::uring() {
-            Ok(()) => (Backend::Monoio, "monoio", "io_uring is usable".to_owned()),
-            Err(why) => (Backend::Epoll, "epoll", why),
+        Runtime::Auto => match probe::uring() {
+            Ok(_) => (Backend::Monoio, "monoio", "io_uring is usable".to_owned()),
+            Err(why) => (Backend::Epoll, "epoll", why.to_string()),
         },
     }
 }

@@ -4,21 +4,20 @@
 //! the IR, the statuses that belong to it, and what is wrong. The controller is the only caller.
 //! Invariant: [`Source::changed`] may be dropped and called again without losing a change.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, UdpSocket};
-use std::path::PathBuf;
-use std::pin::pin;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::task::{Context, Waker};
 
 use proxy::ir::Ir;
 
 use crate::check::Mistake;
-use crate::files::{Files, OpenError};
+use crate::files::{Files, OpenError, Stamp};
 use crate::resolve::Resolver;
 use crate::store::Store;
 use crate::translate::status::{ConditionStatus, ConditionType, GatewayStatus};
-use crate::translate::{self, Cache, Translation};
+use crate::translate::{self, Cache, Problem, Statuses, Translation};
 
 /// Where configuration comes from.
 pub trait Source {
@@ -36,7 +35,7 @@ pub struct Built {
     /// What the data plane shall do.
     pub ir: Ir,
     /// Conditions of every object, shown once every shard runs `ir`.
-    pub statuses: serde_json::Value,
+    pub statuses: Arc<Statuses>,
     /// Everything that is wrong, each as one line with `file:line:column`.
     pub problems: Vec<String>,
     /// How many Gateways of our class are valid.
@@ -49,6 +48,7 @@ pub struct FileSource {
     files: Files,
     store: Store,
     cache: Cache,
+    places: Places,
     resolver: Option<Resolver>,
 }
 
@@ -67,7 +67,7 @@ impl FileSource {
             }
         };
         let store = Store::new(Some(class.into()), host_addresses());
-        Ok(Self { files, store, cache: Cache::default(), resolver })
+        Ok(Self { files, store, cache: Cache::default(), places: Places::default(), resolver })
     }
 }
 
@@ -84,9 +84,7 @@ impl Source for FileSource {
     }
 
     fn reread(&mut self) {
-        // The first poll compares every file with what is known of it, without waiting.
-        let mut context = Context::from_waker(Waker::noop());
-        let _ = pin!(self.files.changed()).poll(&mut context);
+        self.files.reread();
     }
 
     fn build(&mut self) -> Built {
@@ -99,17 +97,43 @@ impl Source for FileSource {
         let Translation { ir, statuses, problems } = found;
         let mistakes = self.files.problems();
         let lines = mistakes.iter().map(line);
-        let refused = problems.iter().map(|problem| {
-            let (kind, object) = (problem.kind.as_str(), &problem.object);
-            format!("{kind} {object}: {}: {}", problem.field, problem.message)
-        });
+        let refused = self.places.lines(&self.files, problems);
         let problems = lines.chain(refused).collect();
         let gateways = statuses.gateways.values().filter(|gateway| is_accepted(gateway)).count();
-        let statuses = serde_json::to_value(statuses).unwrap_or_else(|error| {
-            tracing::error!("statuses cannot be shown: {error}");
-            serde_json::Value::Null
-        });
-        Built { ir, statuses, problems, gateways }
+        Built { ir, statuses: Arc::new(statuses), problems, gateways }
+    }
+}
+
+/// The lines of the problems of the last build with the file each was found in, so that a file is
+/// read again for positions only when it changed.
+#[derive(Debug, Default)]
+struct Places(HashMap<Problem, (Option<(Arc<Path>, Stamp)>, String)>);
+
+impl Places {
+    fn lines(&mut self, files: &Files, problems: Vec<Problem>) -> Vec<String> {
+        let mut before = std::mem::take(&mut self.0);
+        let mut locator = files.locator();
+        let mut lines = Vec::with_capacity(problems.len());
+        for problem in problems {
+            let holder = files.holder(problem.kind, &problem.object);
+            let known = before.remove(&problem).filter(|(file, _)| *file == holder);
+            let line = known.map_or_else(
+                || {
+                    let place = holder.as_ref().map(|(file, _)| {
+                        let at =
+                            locator.locate(file, problem.kind, &problem.object, &problem.field);
+                        format!("{}:{}:{}: ", file.display(), at.line, at.column)
+                    });
+                    let (kind, object) = (problem.kind.as_str(), &problem.object);
+                    let place = place.unwrap_or_default();
+                    format!("{place}{kind} {object}: {}: {}", problem.field, problem.message)
+                },
+                |(_, line)| line,
+            );
+            lines.push(line.clone());
+            self.0.insert(problem, (holder, line));
+        }
+        lines
     }
 }
 

@@ -5,12 +5,16 @@
 //! thread, so the lock around it is never contended. Invariant: counters only grow.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use proxy::ir::Ir;
+use runtime::cores::CoreId;
+
 use crate::histograms::Histograms;
 use crate::report::{Activity, ListenState, Phase, Report};
+use crate::translate::Statuses;
 
 /// Listeners that have a label of their own in metrics; the rest are counted as `other`.
 pub const LISTENER_LABELS_MAX: usize = 12;
@@ -25,7 +29,7 @@ pub struct About {
     /// Why it was chosen.
     pub runtime_reason: String,
     /// Core of each shard; `None` where it is not pinned.
-    pub cores: Vec<Option<usize>>,
+    pub cores: Vec<Option<CoreId>>,
     /// Where the admin pages are, if anywhere.
     pub admin: Option<SocketAddr>,
     /// When the process started.
@@ -76,6 +80,37 @@ pub struct Counts {
     pub access_log_dropped: u64,
 }
 
+/// A socket that the configuration asks for, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Where; `None` is every address.
+    pub address: Option<IpAddr>,
+    /// TCP port.
+    pub port: u16,
+    /// Full names of the listeners that share it.
+    pub listeners: Vec<Arc<str>>,
+}
+
+impl Socket {
+    /// The sockets of `ir`.
+    #[must_use]
+    pub fn all(ir: &Ir) -> Vec<Self> {
+        let ports = ir.ports.iter().map(|port| Self {
+            address: port.address,
+            port: port.port,
+            listeners: port.listeners.iter().map(|one| Arc::clone(&one.name)).collect(),
+        });
+        ports.collect()
+    }
+
+    /// Whether a shard means this socket by `at`.
+    #[must_use]
+    pub fn is_at(&self, at: SocketAddr) -> bool {
+        let same = self.address.map_or_else(|| at.ip().is_unspecified(), |ip| ip == at.ip());
+        same && self.port == at.port()
+    }
+}
+
 /// Everything the control thread knows.
 #[derive(Debug)]
 pub struct State {
@@ -98,7 +133,9 @@ pub struct State {
     /// Latencies.
     pub histograms: Histograms,
     /// Conditions of the objects as installed everywhere.
-    pub statuses: serde_json::Value,
+    pub statuses: Arc<Statuses>,
+    /// The listeners (`namespace/gateway/listener`) of each socket of the newest build.
+    pub sockets: Vec<Socket>,
     /// What is wrong with the configuration, one line each.
     pub problems: Vec<String>,
     /// Valid Gateways in the newest build.
@@ -138,7 +175,8 @@ impl State {
             faults: BTreeMap::new(),
             access_log_dropped: 0,
             histograms,
-            statuses: serde_json::Value::Null,
+            statuses: Arc::default(),
+            sockets: Vec::new(),
             problems: Vec::new(),
             gateways: 0,
         }

@@ -55,7 +55,7 @@ fn wrong_words_get_the_nearest_and_status_2() {
         (&["run", "x", "--acess-log", "-"], "'--access-log'"),
         (&["run", "x", "--runtime", "epol"], "'epoll'"),
         (&["run", "x", "--shards", "0"], "1..=1024"),
-        (&["run", "x", "--cores", "5-2"], "2-5"),
+        (&["run", "x", "--cores", "5-2"], "runs backwards"),
         (&["run", "x", "--admin", "19000"], "127.0.0.1:19000"),
         (&["run", "x", "--timeout-connect", "5"], "500ms"),
         (&["run", "x", "--addresses", "pool:10.0.0.0/8"], "host"),

@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use control::access_log::{AccessLog, Target};
+use control::api::Name;
 use control::controller::{Controller, EpochSink, Inbox, Order, Outcome, Parts};
 use control::report::{Phase, Report};
 use control::source::{Built, Source};
 use control::state::Shared;
+use control::translate::Statuses;
+use control::translate::status::GatewayStatus;
 use proxy::epoch::{Epoch, Settings};
 use proxy::ir::{Ir, Port, Protocol};
-use serde_json::json;
 use support::{report, state};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -43,11 +45,18 @@ impl Source for Script {
         let ports = if self.port == 0 { vec![] } else { vec![port] };
         Built {
             ir: Ir { ports, ..Ir::default() },
-            statuses: json!({ "port": self.port }),
+            statuses: statuses(self.port),
             problems: vec![],
             gateways: 1,
         }
     }
+}
+
+/// Statuses that tell which port they belong to.
+fn statuses(port: u16) -> Arc<Statuses> {
+    let gateway = GatewayStatus { addresses: vec![], conditions: vec![], listeners: vec![] };
+    let gateways = [(Name::new("", &port.to_string()), gateway)].into();
+    Arc::new(Statuses { gateways, ..Statuses::default() })
 }
 
 #[derive(Clone, Default)]
@@ -141,17 +150,17 @@ fn ready_once_every_shard_runs_the_first_epoch_and_statuses_follow_then() {
             bench.report(0, 1, Phase::Serving).await;
             let why = bench.state.lock().ready().unwrap_err();
             assert!(why.contains("shard 1"), "{why}");
-            assert!(bench.state.lock().statuses.is_null());
+            assert_eq!(bench.state.lock().statuses, Arc::default());
             bench.report(1, 1, Phase::Serving).await;
             assert_eq!(bench.state.lock().ready(), Ok(()));
-            assert_eq!(bench.state.lock().statuses, json!({ "port": 80 }));
+            assert_eq!(bench.state.lock().statuses, statuses(80));
             bench.changes.send(81).unwrap();
             settle().await;
             assert_eq!(bench.ids(), [1, 2]);
-            assert_eq!(bench.state.lock().statuses, json!({ "port": 80 }));
+            assert_eq!(bench.state.lock().statuses, statuses(80));
             bench.report(0, 2, Phase::Serving).await;
             bench.report(1, 2, Phase::Serving).await;
-            assert_eq!(bench.state.lock().statuses, json!({ "port": 81 }));
+            assert_eq!(bench.state.lock().statuses, statuses(81));
             assert_eq!(*bench.ready.lock().unwrap(), 1);
         }
     });

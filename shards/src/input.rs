@@ -59,6 +59,10 @@ impl Input {
             self.gathered.clear();
             self.start = 0;
             self.gathered.extend_from_slice(&block);
+        } else if self.start > 0 {
+            // What was read must not pile up in front of what never quite runs out.
+            self.gathered.drain(..self.start);
+            self.start = 0;
         }
         &mut self.gathered
     }
@@ -80,3 +84,20 @@ impl Input {
 }
 
 const GATHERED_KEPT_BYTES_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_that_never_runs_out_does_not_pile_up() {
+        let mut input = Input::default();
+        input.gather().extend_from_slice(b"ab");
+        for _ in 0..10_000 {
+            input.consume(1);
+            input.gather().extend_from_slice(b"c");
+            assert_eq!(input.bytes().len(), 2);
+        }
+        assert!(input.gathered.len() <= 3 && input.gathered.capacity() <= 64);
+    }
+}

@@ -4,7 +4,7 @@
 //! caller can hold it up. It only reads; nothing can be changed through it. Started by `main.rs`.
 //! Invariant: every answer is made from one consistent state.
 
-pub mod owner;
+mod listening;
 mod pages;
 pub mod status;
 
@@ -17,6 +17,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use runtime::socket::owner_of;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -78,7 +79,7 @@ impl Admin {
             Ok(listener) => Ok(Self { listener }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(Error::InUse {
                 address,
-                by: owner::of_port(address.port())
+                by: owner_of(address.port())
                     .map_or_else(String::new, |owner| format!(" by {owner}")),
             }),
             Err(source) => Err(Error::Bind { address, source }),

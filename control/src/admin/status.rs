@@ -3,13 +3,20 @@
 //! Fields may be added in a release, never renamed or removed. It holds no secrets, since the state
 //! holds none. Called by the admin pages (JSON) and by `ringway status` (text).
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use runtime::cores::CoreId;
+use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::listening;
+use crate::api::Name;
 use crate::report::Phase;
 use crate::state::{ShardState, State};
+use crate::translate::status::{GatewayClassStatus, GatewayStatus, RouteStatus};
 
 /// The document.
 #[must_use]
@@ -17,30 +24,59 @@ pub fn json(state: &State) -> String {
     let about = &state.about;
     let shards = state.shards.iter().zip(&about.cores).enumerate();
     let started = about.started.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let document = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "started": jiff::Timestamp::from_second(started.as_secs().try_into().unwrap_or(0))
-            .map_or_else(|_| Value::Null, |at| Value::String(at.to_string())),
-        "ready": state.ready().is_ok(),
-        "reason": state.ready().err(),
-        "runtime": { "name": about.runtime, "reason": about.runtime_reason },
-        "admin": about.admin.map(|address| address.to_string()),
-        "epoch": { "published": state.published, "installed": state.installed() },
-        "shards": shards.map(|(i, (shard, core))| shard_json(i, *core, shard)).collect::<Vec<_>>(),
-        "gateways": state.gateways,
-        "problems": state.problems,
-        "objects": state.statuses,
-    });
+    let document = Document {
+        version: env!("CARGO_PKG_VERSION"),
+        started: jiff::Timestamp::from_second(started.as_secs().try_into().unwrap_or(0))
+            .ok()
+            .map(|at| at.to_string()),
+        ready: state.ready().is_ok(),
+        reason: state.ready().err(),
+        runtime: json!({ "name": about.runtime, "reason": about.runtime_reason }),
+        admin: about.admin.map(|address| address.to_string()),
+        epoch: json!({ "published": state.published, "installed": state.installed() }),
+        shards: shards.map(|(i, (shard, core))| shard_json(i, *core, shard)).collect(),
+        gateways: state.gateways,
+        problems: &state.problems,
+        objects: Objects {
+            gateway_classes: &state.statuses.gateway_classes,
+            gateways: listening::gateways(state),
+            http_routes: &state.statuses.http_routes,
+        },
+    };
     let mut text = serde_json::to_string_pretty(&document).expect("plain values serialise");
     text.push('\n');
     text
 }
 
-fn shard_json(index: usize, core: Option<usize>, shard: &ShardState) -> Value {
+/// Written field by field, so that ten thousand routes make no tree of values on the way.
+#[derive(Serialize)]
+struct Document<'s> {
+    version: &'static str,
+    started: Option<String>,
+    ready: bool,
+    reason: Option<String>,
+    runtime: Value,
+    admin: Option<String>,
+    epoch: Value,
+    shards: Vec<Value>,
+    gateways: usize,
+    problems: &'s [String],
+    objects: Objects<'s>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Objects<'s> {
+    gateway_classes: &'s BTreeMap<Name, GatewayClassStatus>,
+    gateways: BTreeMap<Name, GatewayStatus>,
+    http_routes: &'s BTreeMap<Name, Arc<RouteStatus>>,
+}
+
+fn shard_json(index: usize, core: Option<CoreId>, shard: &ShardState) -> Value {
     let listeners = shard.listeners.iter();
     json!({
         "shard": index,
-        "core": core,
+        "core": core.map(|CoreId(core)| core),
         "installed": shard.installed,
         "install_lag_ms": shard.install_lag.as_secs_f64() * 1e3,
         "phase": phase(shard.phase),

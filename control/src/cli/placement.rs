@@ -2,6 +2,7 @@
 //!
 //! Pure: what the machine has is an argument. Called by `main.rs` before the shards start.
 
+use runtime::cores::{CoreId, Usable};
 use thiserror::Error;
 
 /// From this many usable cores on, one is left to the control thread.
@@ -32,20 +33,20 @@ pub enum Error {
 
 /// The core of each shard, `None` where the kernel shall choose.
 ///
-/// Without `--cores`, `threads` (whole cores' worth of the cgroup's quota, if there is one) bounds
-/// the default; more shards than cores are not pinned.
+/// Without `--cores`, whole physical cores come first; the cgroup's quota bounds the default, and
+/// more shards than cores are not pinned.
 ///
 /// # Errors
 /// The wish does not fit the machine.
 pub fn place(
     shards: Option<usize>,
-    cores: Option<&[usize]>,
-    usable: &[usize],
-    threads: Option<usize>,
-) -> Result<Vec<Option<usize>>, Error> {
+    cores: Option<&[CoreId]>,
+    usable: &Usable,
+) -> Result<Vec<Option<CoreId>>, Error> {
     if let Some(cores) = cores {
-        if let Some(&core) = cores.iter().find(|core| !usable.contains(core)) {
-            return Err(Error::NotUsable { core, usable: list(usable) });
+        if let Some(CoreId(core)) = usable.first_unusable(cores) {
+            let ids: Vec<CoreId> = usable.cores.iter().map(|core| core.id).collect();
+            return Err(Error::NotUsable { core, usable: list(&ids) });
         }
         let shards = shards.unwrap_or(cores.len());
         if shards > cores.len() {
@@ -53,21 +54,23 @@ pub fn place(
         }
         return Ok(cores[..shards].iter().copied().map(Some).collect());
     }
-    let room = threads.map_or(usable.len(), |threads| threads.min(usable.len())).max(1);
-    let wanted = shards.unwrap_or(if room >= SPARE_FROM_CORES { room - 1 } else { room });
-    if wanted > usable.len() {
+    let wanted = shards.unwrap_or_else(|| default_shards(usable.count()));
+    if wanted > usable.cores.len() {
         return Ok(vec![None; wanted]);
     }
-    // The first cores usually take the interrupts; the spare core for control is the first one.
-    let spare = usize::from(wanted < usable.len());
-    Ok(usable[spare..].iter().take(wanted).copied().map(Some).collect())
+    Ok(usable.choose(wanted).into_iter().map(Some).collect())
+}
+
+/// One per core, but one core's worth for the control thread where that is little.
+fn default_shards(cores: usize) -> usize {
+    if cores >= SPARE_FROM_CORES { cores - 1 } else { cores }
 }
 
 /// Numbers as a list with ranges: `2-5,8`.
 #[must_use]
-pub fn list(cores: &[usize]) -> String {
+pub fn list(cores: &[CoreId]) -> String {
     let mut parts: Vec<(usize, usize)> = Vec::new();
-    for &core in cores {
+    for &CoreId(core) in cores {
         match parts.last_mut() {
             Some((_, last)) if *last + 1 == core => *last = core,
             Some(_) | None => parts.push((core, core)),
@@ -86,40 +89,64 @@ pub fn list(cores: &[usize]) -> String {
 mod tests {
     use super::*;
 
-    fn some(cores: &[usize]) -> Vec<Option<usize>> {
-        cores.iter().copied().map(Some).collect()
+    use runtime::cores::{Core, Quota};
+
+    fn ids(cores: &[usize]) -> Vec<CoreId> {
+        cores.iter().copied().map(CoreId).collect()
+    }
+
+    fn some(cores: &[usize]) -> Vec<Option<CoreId>> {
+        ids(cores).into_iter().map(Some).collect()
+    }
+
+    /// A machine with these cores, each with the number of its thread.
+    fn machine(cores: &[(usize, usize)]) -> Usable {
+        let cores = cores.iter().map(|&(id, thread)| Core { id: CoreId(id), thread });
+        Usable { cores: cores.collect(), quota: None }
     }
 
     #[test]
     fn one_core_is_left_to_control_from_four_on() {
-        assert_eq!(place(None, None, &[0, 1], None), Ok(some(&[0, 1])));
-        assert_eq!(place(None, None, &[0, 1, 2, 3], None), Ok(some(&[1, 2, 3])));
+        assert_eq!(place(None, None, &machine(&[(0, 0), (1, 0)])), Ok(some(&[0, 1])));
+        let four = machine(&[(0, 0), (1, 0), (2, 0), (3, 0)]);
+        assert_eq!(place(None, None, &four), Ok(some(&[0, 1, 2])));
+    }
+
+    #[test]
+    fn whole_physical_cores_come_first_and_control_has_a_thread() {
+        let smt = machine(&[(0, 0), (1, 1), (2, 0), (3, 1)]);
+        assert_eq!(place(None, None, &smt), Ok(some(&[0, 2, 1])));
+        assert_eq!(place(Some(2), None, &smt), Ok(some(&[0, 2])));
     }
 
     #[test]
     fn the_quota_bounds_the_default_only() {
-        let usable = [0, 1, 2, 3, 4, 5, 6, 7];
-        assert_eq!(place(None, None, &usable, Some(2)).unwrap().len(), 2);
-        assert_eq!(place(Some(6), None, &usable, Some(2)).unwrap().len(), 6);
+        let mut eight = machine(&[0, 1, 2, 3, 4, 5, 6, 7].map(|id| (id, 0)));
+        eight.quota = Some(Quota { micros: 150_000, period: 100_000 });
+        assert_eq!(place(None, None, &eight).unwrap().len(), 2);
+        assert_eq!(place(Some(6), None, &eight).unwrap().len(), 6);
     }
 
     #[test]
     fn shards_are_pinned_in_the_order_of_the_list() {
-        assert_eq!(place(Some(2), Some(&[5, 2, 3]), &[2, 3, 5], None), Ok(some(&[5, 2])));
+        let usable = machine(&[(2, 0), (3, 0), (5, 0)]);
+        assert_eq!(place(Some(2), Some(&ids(&[5, 2, 3])), &usable), Ok(some(&[5, 2])));
     }
 
     #[test]
     fn what_does_not_fit_is_refused_with_what_would() {
         assert_eq!(
-            place(Some(3), Some(&[1]), &[0, 1], None),
+            place(Some(3), Some(&ids(&[1])), &machine(&[(0, 0), (1, 0)])),
             Err(Error::TooFew { shards: 3, cores: 1 })
         );
-        let error = place(None, Some(&[9]), &[0, 1, 2, 5], None).unwrap_err();
+        let usable = machine(&[(0, 0), (1, 0), (2, 0), (5, 0)]);
+        let error = place(None, Some(&ids(&[9])), &usable).unwrap_err();
         assert!(error.to_string().contains("usable are 0-2,5"), "{error}");
     }
 
     #[test]
     fn more_shards_than_cores_float() {
-        assert_eq!(place(Some(3), None, &[0, 1], None), Ok(vec![None, None, None]));
+        let two = machine(&[(0, 0), (1, 0)]);
+        assert_eq!(place(Some(3), None, &two), Ok(vec![None, None, None]));
     }
 }

@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use runtime::cores::{self, CoreId, ListError};
+
 /// Where the admin pages are unless told otherwise.
 pub const ADMIN_DEFAULT: &str = "127.0.0.1:19000";
 /// Shards of one process.
 pub const SHARDS_MAX: u16 = 1024;
 /// Longest time that a flag takes.
 pub const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
-const CORE_MAX: usize = 4095;
 
 /// `--admin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum Admin {
 
 /// `--cores`: logical CPU numbers, in the order of the shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cores(pub Vec<usize>);
+pub struct Cores(pub Vec<CoreId>);
 
 /// `--addresses`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,29 +50,10 @@ impl FromStr for Admin {
 }
 
 impl FromStr for Cores {
-    type Err = String;
+    type Err = ListError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut cores = Vec::new();
-        for part in text.split(',') {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let number = |text: &str| {
-                text.trim().parse::<usize>().ok().filter(|core| *core <= CORE_MAX).ok_or_else(
-                    || format!("`{part}` is no core or range; expected a list such as 2-5,8"),
-                )
-            };
-            let (first, last) = (number(first)?, number(last)?);
-            if first > last {
-                return Err(format!("the range {part} runs backwards; write {last}-{first}"));
-            }
-            cores.extend(first..=last);
-        }
-        let mut sorted = cores.clone();
-        sorted.sort_unstable();
-        match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(format!("core {} stands twice", pair[0])),
-            None => Ok(Self(cores)),
-        }
+    fn from_str(text: &str) -> Result<Self, ListError> {
+        cores::parse(text).map(Self)
     }
 }
 
@@ -118,16 +100,9 @@ mod tests {
 
     #[test]
     fn cores_are_lists_of_numbers_and_ranges_in_the_order_given() {
-        assert_eq!("8,2-4".parse(), Ok(Cores(vec![8, 2, 3, 4])));
-        for (text, says) in [
-            ("", "no core"),
-            ("5-2", "backwards; write 2-5"),
-            ("1,0-2", "core 1 stands twice"),
-            ("0-99999999", "no core"),
-            ("a", "no core"),
-        ] {
-            let error = text.parse::<Cores>().unwrap_err();
-            assert!(error.contains(says), "{text}: {error}");
+        assert_eq!("8,2-4".parse(), Ok(Cores([8, 2, 3, 4].map(CoreId).into())));
+        for text in ["", "5-2", "1,0-2", "0-99999999", "a"] {
+            assert!(text.parse::<Cores>().is_err(), "{text}");
         }
     }
 

@@ -6,6 +6,7 @@
 //! wins when two files hold the same object depends on their paths alone (the first by order).
 
 pub(crate) mod document;
+mod locate;
 pub(crate) mod tree;
 mod watch;
 
@@ -21,7 +22,9 @@ use crate::check::Mistake;
 use crate::store::Store;
 use crate::yaml::Position;
 use document::Document;
-use tree::{Stamp, Tree};
+pub use locate::Locator;
+pub use tree::Stamp;
+use tree::Tree;
 use watch::Watch;
 
 /// A path that cannot be used.
@@ -94,6 +97,30 @@ impl Files {
         while !self.scan() {
             self.watch.news(POLL).await;
         }
+    }
+
+    /// Compares every file with what is known of it now, without waiting for news. What changed is
+    /// in the store after [`Self::apply`].
+    pub fn reread(&mut self) {
+        self.scan();
+    }
+
+    /// The file that an object in the store came from, with its stamp.
+    #[must_use]
+    pub fn holder(&self, kind: Kind, name: &Name) -> Option<(Arc<Path>, Stamp)> {
+        let path = self.holders.get(&(kind, name.clone()))?.first()?;
+        Some((Arc::clone(path), self.known.get(path)?.stamp))
+    }
+
+    /// Finds where fields stand in the files.
+    #[must_use]
+    pub fn locator(&self) -> Locator<'_> {
+        Locator::new(self)
+    }
+
+    /// Where the object begins in the file, as it was last read.
+    fn start_of(&self, path: &Path, id: &Id) -> Option<Position> {
+        Some(self.known.get(path)?.objects.get(id)?.at)
     }
 
     /// Brings the store up to date.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// What changes when a file does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub struct Stamp {
     length: u64,
     modified: (i64, i64),
     changed: (i64, i64),

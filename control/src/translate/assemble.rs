@@ -132,7 +132,7 @@ fn accepted(gateway: &Planned) -> Condition {
     let generation = gateway.object.metadata.generation;
     let kind = ConditionType::Accepted;
     if let Some(fault) = &gateway.fault {
-        return Condition::fails(kind, fault.reason, fault.message.as_str(), generation);
+        return Condition::fails(kind, fault.reason, fault.message.clone(), generation);
     }
     let bad: Vec<&str> = gateway
         .listeners

@@ -333,7 +333,7 @@ fn parent_status(
     };
     let partial = body.partial.as_ref().filter(|_| refusal.is_none()).map(|fault| {
         let kind = ConditionType::PartiallyInvalid;
-        Condition::holds(kind, fault.reason, fault.message.as_str(), generation)
+        Condition::holds(kind, fault.reason, fault.message.clone(), generation)
     });
     RouteParentStatus {
         parent_ref: reference.clone(),

@@ -100,7 +100,7 @@ impl Listener {
             Some(fault) => Condition::holds(
                 ConditionType::Conflicted,
                 fault.reason,
-                fault.message.as_str(),
+                fault.message.clone(),
                 generation,
             ),
         };
@@ -115,7 +115,7 @@ impl Listener {
         let overlapping = self.overlap.as_ref().map(|message| {
             let kind = ConditionType::OverlappingTlsConfig;
             let reason = Reason::OverlappingHostnames;
-            Condition::holds(kind, reason, message.as_str(), generation)
+            Condition::holds(kind, reason, message.clone(), generation)
         });
         [accepted, conflicted, programmed, resolved].into_iter().chain(overlapping).collect()
     }
@@ -130,7 +130,9 @@ impl Listener {
         let message = self
             .faults()
             .next()
-            .map_or("The Gateway is not accepted", |fault| fault.message.as_str());
+            .map_or(std::borrow::Cow::Borrowed("The Gateway is not accepted"), |fault| {
+                std::borrow::Cow::Owned(fault.message.clone())
+            });
         Condition::fails(kind, reason, message, generation)
     }
 }

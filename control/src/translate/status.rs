@@ -3,6 +3,7 @@
 //! Serialises as the API writes it, without `lastTransitionTime`, which whoever writes the status
 //! adds when a condition really changes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ pub struct Statuses {
 }
 
 /// Something in an object that is refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Problem {
     /// Kind of the object.
     pub kind: Kind,
@@ -113,7 +114,7 @@ pub struct Condition {
     /// Why.
     pub reason: Reason,
     /// For people.
-    pub message: String,
+    pub message: Cow<'static, str>,
     /// The generation of the object it speaks of.
     pub observed_generation: i64,
 }
@@ -141,7 +142,7 @@ pub enum ConditionStatus {
 }
 
 /// Reasons of conditions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[allow(missing_docs, reason = "the names are the API's")]
 pub enum Reason {
     Accepted,
@@ -173,7 +174,7 @@ impl Condition {
     pub(super) fn holds(
         kind: ConditionType,
         reason: Reason,
-        message: impl Into<String>,
+        message: impl Into<Cow<'static, str>>,
         generation: i64,
     ) -> Self {
         let status = ConditionStatus::True;
@@ -181,10 +182,10 @@ impl Condition {
     }
 
     /// A condition that is false.
-    pub(super) fn fails(
+    pub(crate) fn fails(
         kind: ConditionType,
         reason: Reason,
-        message: impl Into<String>,
+        message: impl Into<Cow<'static, str>>,
         generation: i64,
     ) -> Self {
         let status = ConditionStatus::False;
@@ -196,11 +197,11 @@ impl Condition {
         fault: Option<&Fault>,
         kind: ConditionType,
         reason: Reason,
-        message: &str,
+        message: &'static str,
         generation: i64,
     ) -> Self {
         match fault {
-            Some(fault) => Self::fails(kind, fault.reason, fault.message.as_str(), generation),
+            Some(fault) => Self::fails(kind, fault.reason, fault.message.clone(), generation),
             None => Self::holds(kind, reason, message, generation),
         }
     }

@@ -12,7 +12,7 @@ pub(crate) fn state(shards: usize) -> Shared {
     Shared::new(State::new(About {
         runtime: "epoll",
         runtime_reason: "asked for with --runtime".to_owned(),
-        cores: (0..shards).map(Some).collect(),
+        cores: (0..shards).map(|core| Some(runtime::cores::CoreId(core))).collect(),
         admin: None,
         started: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
     }))

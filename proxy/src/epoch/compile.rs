@@ -188,7 +188,7 @@ impl<'p> Compiler<'p> {
             return Arc::clone(old);
         }
         let names = listeners.iter().map(|listener| listener.hostname.clone());
-        let claims = Hosts::new(names.zip(0..).collect());
+        let claims = Hosts::new(names.zip(0..));
         let (address, port, protocol) = (new.address, new.port, new.protocol);
         Arc::new(Port { address, port, protocol, listeners, claims })
     }

@@ -8,9 +8,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
+use smallvec::SmallVec;
 
-use super::host::Host;
 use super::hosts::Hosts;
+use super::part::Part;
 use super::route::{CompiledRoute, RouteSlots};
 use super::{Attached, Inner, Table};
 use crate::ir::{AttachedRoute, Hostname, Route};
@@ -20,7 +21,32 @@ use crate::ir::{AttachedRoute, Hostname, Route};
 pub(crate) struct Fresh(HashMap<usize, Arc<CompiledRoute>, FixedState>);
 
 /// A hostname to compile again, with the positions of its routes; `None` is every host.
-type Affected<'a> = HashMap<Option<&'a Hostname>, Vec<u32>, FixedState>;
+#[derive(Default)]
+struct Affected<'a> {
+    numbers: HashMap<Option<&'a Hostname>, usize, FixedState>,
+    /// In the order of routes, so that what is compiled one after the other lies close in memory.
+    hosts: Vec<(Option<&'a Hostname>, Members)>,
+}
+
+/// Positions of a host's routes.
+type Members = SmallVec<[u32; 4]>;
+
+impl<'a> Affected<'a> {
+    fn insert(&mut self, name: Option<&'a Hostname>) {
+        let next = self.hosts.len();
+        if *self.numbers.entry(name).or_insert(next) == next {
+            self.hosts.push((name, Members::new()));
+        }
+    }
+
+    fn members(&self, name: Option<&Hostname>) -> Option<&[u32]> {
+        self.numbers.get(&name).map(|&at| &*self.hosts[at].1)
+    }
+
+    fn members_mut(&mut self, name: Option<&Hostname>) -> Option<&mut Members> {
+        self.numbers.get(&name).map(|&at| &mut self.hosts[at].1)
+    }
+}
 
 impl Fresh {
     fn compile(&mut self, route: &Arc<Route>, slots: &mut RouteSlots) -> Arc<CompiledRoute> {
@@ -42,19 +68,12 @@ impl Table {
         let old = &*previous.inner;
         let mut affected = Affected::default();
         let compiled = pair(old, routes, &mut affected, fresh, slots);
-        if affected.is_empty() {
+        if affected.hosts.is_empty() {
             return Self { inner: Arc::clone(&previous.inner) };
         }
         collect(routes, &mut affected);
         let hosts = rebuild(&old.hosts, &affected, &compiled);
-        let mut hostnames = Vec::new();
-        let mut attached = Vec::with_capacity(routes.len());
-        for (route, from) in compiled.into_iter().zip(routes) {
-            hostnames.extend_from_slice(&from.hostnames);
-            attached.push(Attached { route, hostnames_end: hostnames.len() });
-        }
-        let inner = Inner { hosts, attached: attached.into(), hostnames: hostnames.into() };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(Inner { hosts, attached: compiled.into() }) }
     }
 }
 
@@ -66,7 +85,7 @@ fn pair<'a>(
     affected: &mut Affected<'a>,
     fresh: &mut Fresh,
     slots: &mut RouteSlots,
-) -> Vec<Arc<CompiledRoute>> {
+) -> Vec<Arc<Attached>> {
     let mut compiled = Vec::with_capacity(routes.len());
     let mut at = 0;
     for new in routes {
@@ -76,16 +95,18 @@ fn pair<'a>(
         }
         let same_name = old.source(at).is_some_and(|source| source.name == new.route.name);
         if same_name
-            && old.hostnames(at) == new.hostnames
+            && *old.hostnames(at) == *new.hostnames
             && old.attached[at].route.is_of(&new.route)
         {
-            compiled.push(Arc::clone(&old.attached[at].route));
+            compiled.push(Arc::clone(&old.attached[at]));
         } else {
             if same_name {
                 affect(affected, old.hostnames(at));
             }
             affect(affected, &new.hostnames);
-            compiled.push(fresh.compile(&new.route, slots));
+            let route = fresh.compile(&new.route, slots);
+            let hostnames = new.hostnames.as_slice().into();
+            compiled.push(Arc::new(Attached { route, hostnames }));
         }
         at += usize::from(same_name);
     }
@@ -101,7 +122,7 @@ fn precedes(old: &Route, new: &Route) -> bool {
 
 fn affect<'a>(affected: &mut Affected<'a>, hostnames: &'a [Hostname]) {
     for name in names(hostnames) {
-        affected.entry(name).or_default();
+        affected.insert(name);
     }
 }
 
@@ -115,7 +136,7 @@ fn names(hostnames: &[Hostname]) -> impl Iterator<Item = Option<&Hostname>> {
 fn collect<'a>(routes: &'a [AttachedRoute], affected: &mut Affected<'a>) {
     for (at, route) in routes.iter().enumerate() {
         for name in names(&route.hostnames) {
-            if let Some(members) = affected.get_mut(&name)
+            if let Some(members) = affected.members_mut(name)
                 && members.last() != Some(&(at as u32))
             {
                 members.push(at as u32);
@@ -124,26 +145,19 @@ fn collect<'a>(routes: &'a [AttachedRoute], affected: &mut Affected<'a>) {
     }
 }
 
-fn rebuild(
-    old: &Hosts<Arc<Host>>,
-    affected: &Affected<'_>,
-    compiled: &[Arc<CompiledRoute>],
-) -> Hosts<Arc<Host>> {
-    let host =
-        |members: &[u32]| Arc::new(Host::new(members.iter().map(|&at| &*compiled[at as usize])));
-    let same_names =
-        affected.iter().all(|(name, members)| old.get(*name).is_some() && !members.is_empty());
+fn rebuild(old: &Hosts<Part>, affected: &Affected<'_>, compiled: &[Arc<Attached>]) -> Hosts<Part> {
+    let host = |members: &[u32]| Part::new(members.iter().map(|&at| &*compiled[at as usize].route));
+    let known = |name: Option<&Hostname>| old.get(name).is_some();
+    let mut hosts = affected.hosts.iter();
+    let same_names = hosts.all(|(name, members)| known(*name) && !members.is_empty());
     if same_names {
-        return old.map(|name, part| match affected.get(&name) {
-            Some(members) => host(members),
-            None => Arc::clone(part),
-        });
+        return old.with(affected.hosts.iter().map(|(name, members)| (*name, host(members))));
     }
     let mut entries = Vec::new();
-    for (name, part) in old.iter().filter(|(name, _)| !affected.contains_key(name)) {
-        entries.push((name.cloned(), Arc::clone(part)));
+    for (name, part) in old.iter().filter(|(name, _)| affected.members(*name).is_none()) {
+        entries.push((name.cloned(), part.clone()));
     }
-    for (name, members) in affected.iter().filter(|(_, members)| !members.is_empty()) {
+    for (name, members) in affected.hosts.iter().filter(|(_, members)| !members.is_empty()) {
         entries.push((name.cloned(), host(members)));
     }
     Hosts::new(entries)

@@ -7,26 +7,52 @@
 use std::hash::Hasher;
 use std::sync::Arc;
 
-use super::index::Index;
+use foldhash::fast::FoldHasher;
+
+use super::index::{Hashed, Index, Slot, VACANT};
 use crate::ir::Hostname;
+
+/// Kinds of keys.
+const EXACT: u32 = 1;
+const WILDCARD: u32 = 2;
 
 /// A map from hostnames; `None` among the names is every host.
 #[derive(Debug)]
 pub(crate) struct Hosts<T> {
     keys: Arc<Keys>,
-    values: Box<[T]>,
+    /// By slot of the name, so that a lookup reads both at once.
+    values: Box<[Option<T>]>,
+    /// The value of every host.
+    any: Option<T>,
 }
 
 /// The names, apart from the values so that epochs with the same names share them.
 #[derive(Debug, Default)]
 struct Keys {
-    /// Exact names, then wildcards, then perhaps every host; as the values are.
-    names: Box<[Option<Hostname>]>,
-    exact: Option<Index>,
-    wildcards: Option<Index>,
-    wildcards_from: u32,
-    any: Option<u32>,
+    index: Index,
+    slots: Box<[Key]>,
+    /// All names, end to end.
+    text: Box<[u8]>,
+    names: Box<[Hostname]>,
     lengths: Lengths,
+}
+
+/// One name's slot.
+#[derive(Debug)]
+#[repr(align(16))]
+struct Key {
+    tag: u32,
+    start: u32,
+    length: u32,
+    /// Position in `names`.
+    name: u32,
+}
+
+impl Slot for Key {
+    #[inline]
+    fn tag(&self) -> u32 {
+        self.tag
+    }
 }
 
 /// Which byte lengths the wildcards' suffixes have.
@@ -49,101 +75,132 @@ impl Lengths {
         let (word, bit) = Self::bit(length);
         self.0[word] & bit != 0
     }
-}
 
-fn text(name: Option<&Hostname>) -> &[u8] {
-    match name {
-        Some(Hostname::Exact(name) | Hostname::Wildcard(name)) => name.as_bytes(),
-        None => b"",
+    fn is_empty(&self) -> bool {
+        self.0 == [0; 4]
     }
 }
 
-fn kind(name: Option<&Hostname>) -> u8 {
+#[inline]
+fn hash(text: &[u8], kind: u32, mut hasher: FoldHasher<'_>) -> Hashed {
+    hasher.write(text);
+    Hashed::new(hasher.finish(), kind)
+}
+
+fn parts(name: &Hostname) -> (&[u8], u32) {
     match name {
-        Some(Hostname::Exact(_)) => 0,
-        Some(Hostname::Wildcard(_)) => 1,
-        None => 2,
+        Hostname::Exact(name) => (name.as_bytes(), EXACT),
+        Hostname::Wildcard(suffix) => (suffix.as_bytes(), WILDCARD),
     }
 }
 
 impl Keys {
-    fn new(names: Box<[Option<Hostname>]>) -> Self {
-        let exact = names.partition_point(|name| kind(name.as_ref()) == 0);
-        let named = names.partition_point(|name| kind(name.as_ref()) < 2);
+    fn new(names: Box<[Hostname]>) -> Self {
         let mut lengths = Lengths::default();
-        for name in &names[exact..named] {
-            lengths.insert(text(name.as_ref()).len());
+        for (text, _) in names.iter().map(parts).filter(|(_, kind)| *kind == WILDCARD) {
+            lengths.insert(text.len());
         }
-        let index = |from: usize, to: usize| {
-            (to > from).then(|| {
-                Index::build(to - from, |at, hasher| {
-                    hasher.write(text(names[from + at as usize].as_ref()));
-                })
-            })
+        let (index, placed) = Index::build(names.len(), |name, hasher| {
+            let (text, kind) = parts(&names[name as usize]);
+            hash(text, kind, hasher)
+        });
+        let mut all = Vec::new();
+        let mut key = |(tag, name): (u32, u32)| {
+            let start = all.len();
+            if tag != VACANT {
+                all.extend_from_slice(parts(&names[name as usize]).0);
+            }
+            let length = all.len() - start;
+            Key { tag, start: start as u32, length: length as u32, name }
         };
-        let (exact_index, wildcards) = (index(0, exact), index(exact, named));
-        Self {
-            exact: exact_index,
-            wildcards,
-            wildcards_from: exact as u32,
-            any: (named < names.len()).then_some(named as u32),
-            lengths,
-            names,
-        }
+        let slots = placed.into_iter().map(&mut key).collect();
+        Self { index, slots, text: all.into(), names, lengths }
     }
 
-    fn exact(&self, host: &[u8]) -> Option<u32> {
-        let index = self.exact.as_ref()?;
-        index.find(|h| h.write(host), |at| text(self.names[at as usize].as_ref()) == host)
+    #[inline]
+    fn slot(&self, text: &[u8], kind: u32) -> Option<usize> {
+        let wanted = hash(text, kind, self.index.hasher());
+        self.index.find(&self.slots, wanted, |key| {
+            let start = key.start as usize;
+            self.text[start..start + key.length as usize] == *text
+        })
     }
 
-    fn wildcard(&self, suffix: &[u8]) -> Option<u32> {
-        if !self.lengths.contains(suffix.len()) {
-            return None;
-        }
-        let from = self.wildcards_from;
-        let same = |at: u32| text(self.names[(from + at) as usize].as_ref()) == suffix;
-        Some(from + self.wildcards.as_ref()?.find(|h| h.write(suffix), same)?)
+    /// The names by slot.
+    fn names(&self) -> impl Iterator<Item = Option<&Hostname>> {
+        let name = |key: &Key| (key.tag != VACANT).then(|| &self.names[key.name as usize]);
+        self.slots.iter().map(name)
     }
 }
 
 impl<T> Default for Hosts<T> {
     fn default() -> Self {
-        Self { keys: Arc::default(), values: Box::default() }
+        Self { keys: Arc::default(), values: Box::default(), any: None }
     }
 }
 
 impl<T> Hosts<T> {
     /// Of several entries with one name the first counts.
-    pub(crate) fn new(mut entries: Vec<(Option<Hostname>, T)>) -> Self {
-        entries.sort_by(|(a, _), (b, _)| {
-            (kind(a.as_ref()), text(a.as_ref())).cmp(&(kind(b.as_ref()), text(b.as_ref())))
-        });
-        entries.dedup_by(|(later, _), (first, _)| later == first);
-        let (names, values): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
-        Self { keys: Arc::new(Keys::new(names.into())), values: values.into() }
+    pub(crate) fn new(entries: impl IntoIterator<Item = (Option<Hostname>, T)>) -> Self {
+        let (mut names, mut values, mut any) = (Vec::new(), Vec::new(), None);
+        for (name, value) in entries {
+            match name {
+                // Of equal names, the first to be laid out is the first to be found.
+                Some(name) => {
+                    names.push(name);
+                    values.push(Some(value));
+                }
+                None => {
+                    any.get_or_insert(value);
+                }
+            }
+        }
+        let keys = Keys::new(names.into());
+        let mut take =
+            |key: &Key| (key.tag != VACANT).then(|| values[key.name as usize].take()).flatten();
+        let values = keys.slots.iter().map(&mut take).collect();
+        Self { keys: Arc::new(keys), values, any }
     }
 
-    /// The same names with other values, made from each name and its value.
-    pub(crate) fn map(&self, mut value: impl FnMut(Option<&Hostname>, &T) -> T) -> Self {
-        let pairs = self.keys.names.iter().zip(&self.values);
-        let values = pairs.map(|(name, old)| value(name.as_ref(), old)).collect();
-        Self { keys: Arc::clone(&self.keys), values }
+    /// The same names, some with another value; `changes` names only names that it has.
+    pub(crate) fn with<'n>(
+        &self,
+        changes: impl IntoIterator<Item = (Option<&'n Hostname>, T)>,
+    ) -> Self
+    where
+        T: Clone,
+    {
+        let (mut values, mut any) = (self.values.clone(), self.any.clone());
+        for (name, value) in changes {
+            match name.map(parts) {
+                Some((text, kind)) => {
+                    if let Some(slot) = self.keys.slot(text, kind) {
+                        values[slot] = Some(value);
+                    }
+                }
+                None => any = Some(value),
+            }
+        }
+        Self { keys: Arc::clone(&self.keys), values, any }
     }
 
     /// Every name with its value.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Option<&Hostname>, &T)> {
-        self.keys.names.iter().map(Option::as_ref).zip(&self.values)
+        let pairs = self.keys.names().zip(&self.values);
+        let named = pairs.filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        named.chain(self.any.as_ref().map(|value| (None, value)))
     }
 
     /// The value of exactly this name.
     pub(crate) fn get(&self, name: Option<&Hostname>) -> Option<&T> {
-        let at = match name {
-            Some(Hostname::Exact(name)) => self.keys.exact(name.as_bytes()),
-            Some(Hostname::Wildcard(suffix)) => self.keys.wildcard(suffix.as_bytes()),
-            None => self.keys.any,
-        };
-        at.map(|at| &self.values[at as usize])
+        let Some(name) = name else { return self.any.as_ref() };
+        let (text, kind) = parts(name);
+        self.at(self.keys.slot(text, kind)?)
+    }
+
+    #[inline]
+    fn at(&self, slot: usize) -> Option<&T> {
+        self.values[slot].as_ref()
     }
 
     /// The first value that `pick` takes, of those whose name covers `host`, most specific first.
@@ -154,19 +211,24 @@ impl<T> Hosts<T> {
         mut pick: impl FnMut(&'a T) -> Option<R>,
     ) -> Option<R> {
         let keys = &*self.keys;
-        if let Some(found) = keys.exact(host).and_then(|at| pick(&self.values[at as usize])) {
+        let exact = keys.slot(host, EXACT).and_then(|slot| self.at(slot));
+        if let Some(found) = exact.and_then(&mut pick) {
             return Some(found);
         }
-        if keys.wildcards.is_some() {
+        if !keys.lengths.is_empty() {
             // A wildcard stands for one or more labels, so a dot at the very start does not count.
             for dot in memchr::memchr_iter(b'.', host).filter(|&dot| dot > 0) {
-                let at = keys.wildcard(&host[dot + 1..]);
-                if let Some(found) = at.and_then(|at| pick(&self.values[at as usize])) {
+                let suffix = &host[dot + 1..];
+                if !keys.lengths.contains(suffix.len()) {
+                    continue;
+                }
+                let value = keys.slot(suffix, WILDCARD).and_then(|slot| self.at(slot));
+                if let Some(found) = value.and_then(&mut pick) {
                     return Some(found);
                 }
             }
         }
-        keys.any.and_then(|at| pick(&self.values[at as usize]))
+        self.any.as_ref().and_then(pick)
     }
 }
 
@@ -180,7 +242,7 @@ mod tests {
             None if name.is_empty() => None,
             None => Some(Hostname::Exact(name.into())),
         };
-        Hosts::new(names.iter().map(|&name| (parse(name), name)).collect())
+        Hosts::new(names.iter().map(|&name| (parse(name), name)))
     }
 
     fn all(hosts: &Hosts<&'static str>, host: &str) -> Vec<&'static str> {

@@ -9,13 +9,14 @@ mod conditions;
 mod host;
 pub(crate) mod hosts;
 mod index;
+mod part;
 pub mod regex;
 pub(crate) mod route;
 
 use std::sync::Arc;
 
-use self::host::Host;
 use self::hosts::Hosts;
+use self::part::Part;
 use self::regex::RegexCaches;
 use self::route::CompiledRoute;
 use crate::http::RequestHead;
@@ -32,17 +33,15 @@ pub struct Table {
 
 #[derive(Debug, Default)]
 struct Inner {
-    hosts: Hosts<Arc<Host>>,
+    hosts: Hosts<Part>,
     /// What this was compiled from, in order of precedence: the next epoch compares with it.
-    attached: Box<[Attached]>,
-    /// Hostnames of all attached routes, end to end.
-    hostnames: Box<[Hostname]>,
+    attached: Box<[Arc<Attached>]>,
 }
 
 #[derive(Debug)]
 struct Attached {
     route: Arc<CompiledRoute>,
-    hostnames_end: usize,
+    hostnames: Box<[Hostname]>,
 }
 
 /// What a lookup found.
@@ -103,7 +102,7 @@ impl Table {
     #[must_use]
     pub fn shares_host_with(&self, other: &Self, hostname: Option<&Hostname>) -> bool {
         let parts = (self.inner.hosts.get(hostname), other.inner.hosts.get(hostname));
-        matches!(parts, (Some(a), Some(b)) if Arc::ptr_eq(a, b))
+        matches!(parts, (Some(a), Some(b)) if a.is_shared_with(b))
     }
 }
 
@@ -113,7 +112,6 @@ impl Inner {
     }
 
     fn hostnames(&self, at: usize) -> &[Hostname] {
-        let start = at.checked_sub(1).map_or(0, |before| self.attached[before].hostnames_end);
-        &self.hostnames[start..self.attached[at].hostnames_end]
+        &self.attached[at].hostnames
     }
 }

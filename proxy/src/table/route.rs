@@ -24,8 +24,8 @@ pub(crate) struct CompiledRoute {
 #[derive(Debug)]
 struct CompiledMatch {
     rule: u32,
-    /// Position in its rule.
-    index: u32,
+    /// As in the source, which is some steps away.
+    path: PathMatch,
     rank: Rank,
     conditions: Option<Arc<Conditions>>,
     pattern: Option<Arc<Pattern>>,
@@ -65,8 +65,8 @@ impl CompiledRoute {
         let mut matches = Vec::with_capacity(source.rules.len());
         for (index, rule) in source.rules.iter().enumerate() {
             rules.push(Arc::new(compile_rule(source, index, slots, &mut leases)));
-            for (at, found) in rule.matches.iter().enumerate() {
-                matches.push(compile_match(found, index as u32, at as u32, slots));
+            for found in &rule.matches {
+                matches.push(compile_match(found, index as u32, slots));
             }
         }
         Self {
@@ -90,7 +90,7 @@ impl CompiledRoute {
     /// Its matches in order of rules, then matches.
     pub(super) fn matches(&self) -> impl Iterator<Item = MatchView<'_>> {
         self.matches.iter().map(|found| MatchView {
-            path: &self.source.rules[found.rule as usize].matches[found.index as usize].path,
+            path: &found.path,
             rank: found.rank,
             pattern: found.pattern.as_ref(),
             conditions: found.conditions.as_ref(),
@@ -99,11 +99,11 @@ impl CompiledRoute {
     }
 }
 
-fn compile_match(from: &ir::Match, rule: u32, index: u32, slots: &mut RouteSlots) -> CompiledMatch {
+fn compile_match(from: &ir::Match, rule: u32, slots: &mut RouteSlots) -> CompiledMatch {
     let conditions = Conditions::new(from, |text| slots.pattern(text));
     CompiledMatch {
         rule,
-        index,
+        path: from.path.clone(),
         rank: conditions.rank(),
         conditions: (!conditions.is_empty()).then(|| Arc::new(conditions)),
         pattern: match &from.path {

@@ -1,0 +1,141 @@
+//! What the shards' sockets mean for the statuses of Gateways.
+//!
+//! Translation says that a listener is programmed once its epoch is installed; whether its port could
+//! be had is known only to the shards. Called when a status is shown. Invariant: a listener is
+//! `Programmed` only while every shard that reports its socket listens there.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::api::Name;
+use crate::state::State;
+use crate::translate::status::{
+    Condition, ConditionStatus, ConditionType, GatewayStatus, ListenerStatus, Reason,
+};
+
+/// The statuses of all Gateways as installed, corrected by what does not listen.
+pub(super) fn gateways(state: &State) -> BTreeMap<Name, GatewayStatus> {
+    let mut gateways = state.statuses.gateways.clone();
+    let faults = faults(state);
+    if faults.is_empty() {
+        return gateways;
+    }
+    for (name, gateway) in &mut gateways {
+        let mut lost = Vec::new();
+        for listener in &mut gateway.listeners {
+            if let Some(fault) = faults.get(format!("{name}/{}", listener.name).as_str()) {
+                fail(&mut listener.conditions, fault);
+                lost.push(listener.name.to_string());
+            }
+        }
+        if !lost.is_empty() && !gateway.listeners.iter().any(is_programmed) {
+            let why = format!("No listener can serve, see their conditions: {}", lost.join(", "));
+            fail(&mut gateway.conditions, &why);
+        }
+    }
+    gateways
+}
+
+/// Why each listener with a socket that does not listen does not, by its full name.
+fn faults(state: &State) -> HashMap<&str, String> {
+    let mut faults = HashMap::new();
+    for listen in state.shards.iter().flat_map(|shard| &shard.listeners) {
+        let Some(error) = &listen.error else { continue };
+        let sockets = state.sockets.iter().filter(|socket| socket.is_at(listen.address));
+        for listener in sockets.flat_map(|socket| &socket.listeners) {
+            let why = || format!("cannot listen on {}: {error}", listen.address);
+            faults.entry(&**listener).or_insert_with(why);
+        }
+    }
+    faults
+}
+
+fn fail(conditions: &mut [Condition], why: &str) {
+    let programmed = |condition: &&mut Condition| condition.kind == ConditionType::Programmed;
+    if let Some(condition) = conditions.iter_mut().find(programmed) {
+        let (kind, generation) = (condition.kind, condition.observed_generation);
+        *condition = Condition::fails(kind, Reason::Invalid, why.to_owned(), generation);
+    }
+}
+
+fn is_programmed(listener: &ListenerStatus) -> bool {
+    listener.conditions.iter().any(|condition| {
+        condition.kind == ConditionType::Programmed && condition.status == ConditionStatus::True
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::report::ListenState;
+    use crate::state::{About, Socket};
+    use crate::store::{Snapshot, Store};
+    use crate::translate::{Cache, translate};
+
+    const GATEWAY: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web, namespace: shop}
+spec:
+  gatewayClassName: ringway
+  listeners:
+  - {name: one, port: 81, protocol: HTTP}
+  - {name: two, port: 82, protocol: HTTP}
+";
+
+    fn snapshot() -> Snapshot {
+        let mut store = Store::new(Some("ringway".into()), [].into());
+        let (documents, _) = crate::yaml::parse(GATEWAY);
+        store.put(crate::api::Kind::Gateway.decode(&documents[0]).unwrap());
+        store.snapshot()
+    }
+
+    /// A state of one shard on which these ports cannot be had.
+    fn state(failing: &[u16]) -> State {
+        let about = About {
+            runtime: "epoll",
+            runtime_reason: String::new(),
+            cores: vec![None],
+            admin: None,
+            started: SystemTime::UNIX_EPOCH,
+        };
+        let mut state = State::new(about);
+        let found = translate(&snapshot(), &mut Cache::default());
+        state.sockets = Socket::all(&found.ir);
+        state.statuses = Arc::new(found.statuses);
+        state.shards[0].listeners = [81, 82]
+            .map(|port| ListenState {
+                address: (std::net::Ipv6Addr::UNSPECIFIED, port).into(),
+                error: failing.contains(&port).then(|| "in use by other (pid 7)".to_owned()),
+            })
+            .into();
+        state
+    }
+
+    fn programmed(conditions: &[Condition]) -> (ConditionStatus, Reason, String) {
+        let found = conditions.iter().find(|one| one.kind == ConditionType::Programmed).unwrap();
+        (found.status, found.reason, found.message.to_string())
+    }
+
+    #[test]
+    fn a_listener_whose_port_is_taken_is_not_programmed_and_says_by_whom() {
+        let all = gateways(&state(&[81]));
+        let gateway = &all[&Name::new("shop", "web")];
+        let (status, reason, message) = programmed(&gateway.listeners[0].conditions);
+        assert_eq!((status, reason), (ConditionStatus::False, Reason::Invalid));
+        assert!(message.contains(":81") && message.contains("other (pid 7)"), "{message}");
+        assert_eq!(programmed(&gateway.listeners[1].conditions).0, ConditionStatus::True);
+        assert_eq!(programmed(&gateway.conditions).0, ConditionStatus::True);
+    }
+
+    #[test]
+    fn a_gateway_without_any_listening_socket_is_not_programmed_until_one_heals() {
+        let name = Name::new("shop", "web");
+        let none = gateways(&state(&[81, 82]));
+        assert_eq!(programmed(&none[&name].conditions).0, ConditionStatus::False);
+        let healed = gateways(&state(&[]));
+        assert_eq!(healed, state(&[]).statuses.gateways);
+    }
+}
