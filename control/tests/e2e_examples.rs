@@ -276,7 +276,7 @@ fn every_line_of_every_example_does_what_it_says() {
 
 #[test]
 fn one_example_is_served_on_glommio() {
-    if let Err(error) = runtime::probe::uring() {
+    if let Err(error) = e2e_support::uring() {
         eprintln!("NOT RUN on glommio: {error}");
         return;
     }

@@ -108,6 +108,31 @@ impl Fault {
         }
     }
 
+    /// Whether it speaks against the endpoint that was asked. What a client does must never count
+    /// there: it could have healthy endpoints ejected.
+    #[must_use]
+    pub fn is_endpoints(self) -> bool {
+        match self {
+            Self::ConnectFailed
+            | Self::ConnectTimeout
+            | Self::UpstreamMalformed
+            | Self::UpstreamReset
+            | Self::UpstreamTruncated => true,
+            Self::BackendInvalid
+            | Self::BodyTooSlow
+            | Self::ClientGone
+            | Self::ClientTooSlow
+            | Self::HeaderTimeout
+            | Self::HostUnclaimed
+            | Self::Malformed(_)
+            | Self::Misdirected
+            | Self::NoEndpoints
+            | Self::NoRoute
+            | Self::Redirect(_)
+            | Self::TlsHandshake => false,
+        }
+    }
+
     /// One sentence for documentation.
     #[must_use]
     pub fn meaning(self) -> &'static str {
@@ -131,6 +156,20 @@ impl Fault {
             Self::UpstreamMalformed => "The backend's answer breaks HTTP.",
             Self::UpstreamReset => "The backend closed the connection before it answered.",
             Self::UpstreamTruncated => "The backend's body ended early.",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_names_the_upstream_counts_against_an_endpoint() {
+        for fault in Fault::ALL {
+            let upstreams =
+                fault.code().starts_with("upstream") || fault.code().starts_with("connect");
+            assert_eq!(fault.is_endpoints(), upstreams, "{fault:?}");
         }
     }
 }

@@ -34,6 +34,13 @@ pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CLIENT_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// A body or a response that moves fewer bytes a second than this is cut.
 pub const BODY_BYTES_PER_SECOND_MIN: u64 = 240;
+/// Bytes that must move within `window`.
+#[must_use]
+pub fn body_bytes_min(window: Duration) -> u64 {
+    let millis = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+    BODY_BYTES_PER_SECOND_MIN.saturating_mul(millis) / 1000
+}
+
 /// Over this time a request body must keep the least rate.
 pub const BODY_RATE_WINDOW: Duration = Duration::from_secs(10);
 /// Over this time a client must take a response at the least rate.

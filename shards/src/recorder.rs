@@ -154,6 +154,11 @@ impl Recorder {
         self.dirty.get()
     }
 
+    /// A gauge moved, so that there is something to report.
+    pub(crate) fn touch(&self) {
+        self.dirty.set(true);
+    }
+
     /// Takes everything, leaving zeros. Listener names come from `installed`.
     pub(crate) fn take(&self, installed: &Installed) -> Activity {
         self.dirty.set(false);

@@ -3,6 +3,7 @@
 //! Each direction receives a block, re-frames it, sends it, and only then receives the next, so no
 //! more than a block and its framing is ever held. Large plain blocks are sent as they came.
 
+use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use crate::input::Input;
 pub(crate) struct Incoming<'u, R: Runtime> {
     pub(crate) stream: &'u mut R::Stream,
     pub(crate) input: &'u mut Input,
+    /// Set when we end the connection: its end of input then proves nothing.
+    pub(crate) cut: &'u Cell<bool>,
 }
 
 /// How an upload ended.
@@ -36,6 +39,9 @@ impl<R: Runtime> Incoming<'_, R> {
     /// Receives more. False: FIN.
     pub(crate) async fn fill(&mut self, size: Size) -> io::Result<bool> {
         let buf = self.stream.recv(size).await?;
+        if buf.is_empty() && self.cut.get() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         if buf.is_empty() {
             return Ok(false);
         }
@@ -81,7 +87,7 @@ pub(crate) async fn download<R: Runtime>(
         }
         if !body.is_done() {
             out = flush(writer, out, moved).await?;
-            let more = upstream.fill(Size::Large).await.unwrap_or(false);
+            let more = upstream.fill(Size::Large).await.map_err(|_| Fault::UpstreamTruncated)?;
             if more {
                 continue;
             }
@@ -139,6 +145,8 @@ pub(crate) struct Upload<'u> {
     pub(crate) window: Duration,
     /// Ends the upstream connection when the client's side fails, so that nobody waits for it.
     pub(crate) upstream: Abort,
+    /// Set before that.
+    pub(crate) cut: &'u Cell<bool>,
 }
 
 /// Relays a request body, holding the client to the least rate.
@@ -148,10 +156,11 @@ pub(crate) async fn upload<R: Runtime>(
     out: Vec<u8>,
     task: Upload<'_>,
 ) -> UploadEnd {
-    let upstream = task.upstream.clone();
+    let (upstream, cut) = (task.upstream.clone(), task.cut);
     let end = pump::<R>(client, sink, out, task).await;
     client.deadline.clear();
     if matches!(end, UploadEnd::Failed(_)) {
+        cut.set(true);
         upstream.abort();
     }
     end
@@ -165,8 +174,9 @@ async fn pump<R: Runtime>(
 ) -> UploadEnd {
     let mut body = BodyReader::new(task.from);
     let mut encoder = BodyWriter::new(task.to);
-    let quota = limits::BODY_BYTES_PER_SECOND_MIN * task.window.as_secs();
-    let mut in_window = quota;
+    let quota = limits::body_bytes_min(task.window);
+    // Bytes and time of the current window; time in which the backend takes none is not counted.
+    let (mut in_window, mut waited) = (0, Duration::ZERO);
     loop {
         let Ok(moved) = decode(&mut client.input, &mut body, &mut encoder, &mut out) else {
             return UploadEnd::Failed(Fault::Malformed(400));
@@ -177,7 +187,6 @@ async fn pump<R: Runtime>(
         }
         if !out.is_empty() {
             client.deadline.clear();
-            in_window = quota;
             out = match sink.send(out).await {
                 Ok(out) => out,
                 Err(_) => return UploadEnd::Refused,
@@ -188,11 +197,14 @@ async fn pump<R: Runtime>(
             return UploadEnd::Whole(out);
         }
         if in_window >= quota {
-            in_window = 0;
-            client.deadline.set(R::now() + task.window);
+            (in_window, waited) = (0, Duration::ZERO);
         }
+        let since = R::now();
+        client.deadline.set(since + task.window.saturating_sub(waited));
         let before = client.input.bytes().len();
-        match client.fill(Size::Large).await {
+        let filled = client.fill(Size::Large).await;
+        waited += R::now().saturating_duration_since(since);
+        match filled {
             Ok(true) => in_window += (client.input.bytes().len() - before) as u64,
             Ok(false) | Err(_) if client.deadline.fired() => {
                 return UploadEnd::Failed(Fault::BodyTooSlow);

@@ -139,6 +139,7 @@ impl<R: Runtime> Shard<R> {
     /// Counts a client connection out.
     pub(crate) fn connection_closed(&self) {
         self.connections.set(self.connections.get() - 1);
+        self.recorder.touch();
     }
 
     fn install(self: &Rc<Self>, published: Published) {
@@ -148,9 +149,8 @@ impl<R: Runtime> Shard<R> {
         let before = self.installed();
         let installed = Installed::new(published.epoch, &self.ticket_seed, Some(&before));
         self.local.borrow_mut().install(&installed.epoch);
-        if installed.epoch.settings.drain.is_some() && self.draining_since.get().is_none() {
-            self.draining_since.set(Some(R::now()));
-        }
+        let since = self.draining_since.get().unwrap_or_else(R::now);
+        self.draining_since.set(installed.epoch.settings.drain.map(|_| since));
         *self.installed.borrow_mut() = Rc::new(installed);
         install::sync_listeners(self);
         self.install_lag.set(R::now().saturating_duration_since(published.at));
@@ -162,9 +162,12 @@ impl<R: Runtime> Shard<R> {
         let idle_max = installed.epoch.settings.timeouts.upstream_idle;
         {
             let local = self.local.borrow();
-            self.pool.sweep(now, idle_max, |address| {
+            let closed = self.pool.sweep(now, idle_max, |address| {
                 local.endpoint(address).is_some_and(|endpoint| local.is_wanted(endpoint))
             });
+            if closed {
+                self.recorder.touch();
+            }
         }
         let failed = self.sockets.borrow().values().any(|s| matches!(s, Socket::Failed(_)));
         if failed {

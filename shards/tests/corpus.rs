@@ -120,7 +120,7 @@ fn assert_response(case: &Case, seen: &Seen, how: &str) {
     match case.want.as_str() {
         "ok" => {
             let written = String::from_utf8_lossy(&case.data);
-            let status = case.fact("status").unwrap_or(&written[9..12]);
+            let status = case.fact("status").unwrap_or_else(|| &written[9..12]);
             let finals: Vec<_> = seen.text.match_indices("HTTP/1.1 ").collect();
             assert!(
                 finals.iter().any(|(i, _)| seen.text[i + 9..].starts_with(status)),

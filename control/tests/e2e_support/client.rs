@@ -79,12 +79,22 @@ pub(crate) fn exchange(address: &str, request: &[u8]) -> String {
     rest(&mut stream)
 }
 
+/// Reads in spite of interruptions, which a limit on reading makes visible.
+pub(crate) fn read(stream: &mut TcpStream, block: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.read(block) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 /// Everything until the close, which must come.
 pub(crate) fn rest(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let mut block = vec![0; 64 * 1024];
     loop {
-        match stream.read(&mut block) {
+        match read(stream, &mut block) {
             Ok(0) => break,
             Ok(n) => bytes.extend_from_slice(&block[..n]),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
@@ -176,7 +186,7 @@ impl Conn {
 
     fn more(&mut self) -> Option<()> {
         let mut block = [0; 16 * 1024];
-        let n = self.stream.read(&mut block).ok().filter(|n| *n > 0)?;
+        let n = read(&mut self.stream, &mut block).ok().filter(|n| *n > 0)?;
         self.input.extend_from_slice(&block[..n]);
         Some(())
     }

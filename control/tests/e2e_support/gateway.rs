@@ -112,6 +112,11 @@ impl Gateway {
         wait_for(part, || self.log().contains(part).then_some(()));
     }
 
+    /// Waits until this line stands in `/metrics`.
+    pub(crate) fn wait_metric(&self, line: &str) {
+        wait_for(line, || self.page("/metrics").1.lines().any(|l| l == line).then_some(()));
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());

@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ pub(crate) fn each_runtime(test: impl Fn(&str)) {
     for runtime in asked.split_whitespace() {
         if runtime != "epoll"
             && runtime != "auto"
-            && let Err(error) = runtime::probe::uring()
+            && let Err(error) = uring()
         {
             eprintln!("NOT RUN on {runtime}: {error}");
             continue;
@@ -33,6 +34,13 @@ pub(crate) fn each_runtime(test: impl Fn(&str)) {
         eprintln!("on {runtime}:");
         test(runtime);
     }
+}
+
+/// Whether io_uring is usable here; asked once, for the ring that asks interrupts other threads.
+pub(crate) fn uring() -> Result<(), String> {
+    static USABLE: OnceLock<Result<(), String>> = OnceLock::new();
+    let ask = || runtime::probe::uring().map(drop).map_err(|error| error.to_string());
+    USABLE.get_or_init(ask).clone()
 }
 
 /// Waits until `found` gives something.

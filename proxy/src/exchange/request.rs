@@ -68,8 +68,8 @@ impl Forward<'_> {
     fn write_host(&self, head: &RequestHead, out: &mut Vec<u8>) {
         out.extend_from_slice(b"host: ");
         match self.filters.rewrite().and_then(|rewrite| rewrite.hostname.as_deref()) {
-            Some(hostname) => out.extend_from_slice(hostname.as_bytes()),
-            None => write_authority(head, out),
+            Some(hostname) => out.extend(hostname.bytes().filter(u8::is_ascii_graphic)),
+            None => out.extend_from_slice(head.authority().as_bytes()),
         }
         out.extend_from_slice(b"\r\n");
     }
@@ -88,15 +88,17 @@ impl Forward<'_> {
         }
         out.extend_from_slice(client.address.as_bytes());
         out.extend_from_slice(b"\r\n");
-        if !seen.proto {
+        // What the route sets or removes replaces ours, as it does a received field.
+        let ours = |name: &[u8]| header::keeps(self.filters.request_headers(), name);
+        if !seen.proto && ours(b"x-forwarded-proto") {
             out.extend_from_slice(match self.protocol {
                 Protocol::Http => b"x-forwarded-proto: http\r\n".as_slice(),
                 Protocol::Https => b"x-forwarded-proto: https\r\n",
             });
         }
-        if !seen.host && !head.host().is_empty() {
+        if !seen.host && !head.host().is_empty() && ours(b"x-forwarded-host") {
             out.extend_from_slice(b"x-forwarded-host: ");
-            write_authority(head, out);
+            out.extend_from_slice(head.authority().as_bytes());
             out.extend_from_slice(b"\r\n");
         }
     }
@@ -126,13 +128,5 @@ impl<'h> Forwarded<'h> {
     fn note_host(&mut self) -> bool {
         self.host = true;
         false
-    }
-}
-
-fn write_authority(head: &RequestHead, out: &mut Vec<u8>) {
-    out.extend_from_slice(head.host().as_bytes());
-    if let Some(port) = head.port {
-        out.push(b':');
-        out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
     }
 }

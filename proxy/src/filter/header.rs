@@ -21,11 +21,19 @@ pub fn additions<'e>(
     while let Some(modifier) = rest.next() {
         for (name, value) in modifier.set.iter().chain(&modifier.add) {
             let later = rest.clone().any(|later| replaces(later, name.as_bytes()));
-            if !later && !is_reserved(name.as_bytes()) {
+            if !later && !is_reserved(name.as_bytes()) && is_field(name, value) {
                 emit(name.as_bytes(), value.as_bytes());
             }
         }
     }
+}
+
+/// Whether it can be written as one field line. A configuration may come from somebody who may edit a
+/// route but not other people's messages, so a line end in a value must go nowhere.
+fn is_field(name: &str, value: &str) -> bool {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let text = |b: u8| b == b'\t' || (b >= b' ' && b != 0x7f);
+    !name.is_empty() && name.bytes().all(token) && value.bytes().all(text)
 }
 
 /// Whether only the gateway itself may write this field.
@@ -93,6 +101,16 @@ mod tests {
             modifier(&[("a", "backend")], &[], &["b"]),
         ];
         assert_eq!(run(&modifiers, &[("a", "client")]), ["a: backend"]);
+    }
+
+    #[test]
+    fn nothing_can_be_smuggled_into_a_field() {
+        let modifiers = [modifier(
+            &[("a", "1\r\nb: 2"), ("c\r\nd", "1"), ("e f", "1"), ("", "1")],
+            &[("g", "nul\0"), ("h", "tab\tand \u{e9} stay")],
+            &[],
+        )];
+        assert_eq!(run(&modifiers, &[]), ["h: tab\\tand \\xc3\\xa9 stay"]);
     }
 
     #[test]

@@ -20,12 +20,16 @@ pub fn location(
     let default = if scheme == "https" { 443 } else { 80 };
     let implied = if redirect.scheme.is_some() { default } else { port };
     let port = redirect.port.unwrap_or(implied);
-    out.extend_from_slice(scheme.as_bytes());
-    out.extend_from_slice(b"://");
-    out.extend_from_slice(redirect.hostname.as_deref().unwrap_or_else(|| head.host()).as_bytes());
-    if port != default {
-        out.push(b':');
-        out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
+    let host = redirect.hostname.as_deref().unwrap_or_else(|| head.host());
+    // An HTTP/1.0 request may name no host: then only a relative reference makes sense.
+    if !host.is_empty() {
+        out.extend_from_slice(scheme.as_bytes());
+        out.extend_from_slice(b"://");
+        out.extend(host.bytes().filter(u8::is_ascii_graphic));
+        if port != default {
+            out.push(b':');
+            out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
+        }
     }
     match &redirect.path {
         Some(modifier) => rewrite::path(modifier, head.path(), prefix, out),
@@ -80,6 +84,19 @@ mod tests {
         assert_eq!(to(&https, false, 8080), "https://a.example/p/q?x=1");
         let with_port = Redirect { port: Some(8443), ..https };
         assert_eq!(to(&with_port, false, 8080), "https://a.example:8443/p/q?x=1");
+    }
+
+    #[test]
+    fn without_any_host_the_location_is_relative() {
+        let mut out = Vec::new();
+        location(&redirect(), &head("", "/p", ""), 0, false, 8080, &mut out);
+        assert_eq!(out, b"/p");
+    }
+
+    #[test]
+    fn a_hostname_cannot_hold_a_line_end() {
+        let hostile = Redirect { hostname: Some("b\r\nx: y".into()), ..redirect() };
+        assert_eq!(to(&hostile, false, 80), "http://bx:y/p/q?x=1");
     }
 
     #[test]

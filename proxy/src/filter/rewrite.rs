@@ -5,18 +5,29 @@ use crate::ir::PathModifier;
 /// Appends the modified path to `out`. `path` is canonical; its first `prefix` bytes are the matched
 /// prefix without trailing slash.
 pub fn path(modifier: &PathModifier, path: &str, prefix: usize, out: &mut Vec<u8>) {
+    let start = out.len();
     match modifier {
-        PathModifier::ReplaceFullPath(full) => {
-            out.extend_from_slice(if full.is_empty() { b"/" } else { full.as_bytes() });
-        }
+        PathModifier::ReplaceFullPath(full) => push(full, out),
         PathModifier::ReplacePrefixMatch(replacement) => {
-            let start = out.len();
-            let rest = path.get(prefix..).unwrap_or("");
-            out.extend_from_slice(replacement.trim_end_matches('/').as_bytes());
-            out.extend_from_slice(rest.as_bytes());
-            if out.len() == start {
-                out.push(b'/');
-            }
+            push(replacement.trim_end_matches('/'), out);
+            out.extend_from_slice(path.get(prefix..).unwrap_or("").as_bytes());
+        }
+    }
+    // Without its slash a path would run into the host before it.
+    if out.get(start) != Some(&b'/') {
+        out.insert(start, b'/');
+    }
+}
+
+/// Appends configured text; what may not stand in a path is percent-encoded, so that no line, query
+/// or request can be begun in it.
+fn push(text: &str, out: &mut Vec<u8>) {
+    for &byte in text.as_bytes() {
+        if byte.is_ascii_graphic() && !matches!(byte, b'#' | b'?' | b'\\') {
+            out.push(byte);
+        } else {
+            let digits = b"0123456789ABCDEF";
+            out.extend([b'%', digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]);
         }
     }
 }
@@ -51,6 +62,21 @@ mod tests {
         ] {
             assert_eq!(replaced(request, prefix, replacement), expected, "{request} {prefix}");
         }
+    }
+
+    #[test]
+    fn a_configured_path_stays_one_path() {
+        for (full, expected) in [
+            ("evil.example/x", "/evil.example/x"),
+            ("/a b\r\nx: y", "/a%20b%0D%0Ax:%20y"),
+            ("/a?b#c\\d", "/a%3Fb%23c%5Cd"),
+            ("/%C3%A9/\u{e9}", "/%C3%A9/%C3%A9"),
+        ] {
+            let mut out = b"kept".to_vec();
+            path(&PathModifier::ReplaceFullPath(full.into()), "/", 0, &mut out);
+            assert_eq!(out, format!("kept{expected}").as_bytes());
+        }
+        assert_eq!(replaced("/foo/bar", "/foo", "xyz"), "/xyz/bar");
     }
 
     #[test]

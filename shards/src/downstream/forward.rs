@@ -4,6 +4,7 @@
 //! endpoint when it provably was not processed. A longer body is uploaded beside the download.
 //! Invariant: an upstream connection is reused only after a whole exchange that left no byte behind.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -12,14 +13,14 @@ use proxy::exchange::{Delivery, Forward};
 use proxy::fault::Fault;
 use proxy::h1;
 use proxy::h1::body::{BodyReader, BodyWriter};
-use proxy::http::{Framing, RequestHead, ResponseHead, Version};
+use proxy::http::{Framing, Method, RequestHead, ResponseHead, Version};
 use proxy::limits;
 use runtime::{Runtime, Size};
 
-use super::h1::Next;
+use super::h1::{LINGER, Next};
 use super::{Downstream, Writer, tunnel};
 use crate::install::Installed;
-use crate::race::beside;
+use crate::race::{beside, race};
 use crate::relay::{self, UploadEnd};
 use crate::scratch::Scratch;
 use crate::shard::Shard;
@@ -34,6 +35,8 @@ enum Ended {
     Switched,
     /// It failed.
     Failed(Failure),
+    /// It failed, and the client has its answer.
+    Answered(Fault),
 }
 
 /// Why there is no whole response.
@@ -58,7 +61,7 @@ impl<R: Runtime> Downstream<R> {
         let here = body_here(&scratch.request, self.reader.input.bytes());
         let mut attempts = 1;
         loop {
-            let mut flight = InFlight::begin(shard, forward.endpoint);
+            let mut flight = InFlight::begin(shard, installed, forward.endpoint);
             let mut upstream = match Upstream::acquire(shard, installed, forward.address).await {
                 Ok(upstream) => upstream,
                 Err(fault) => {
@@ -76,8 +79,7 @@ impl<R: Runtime> Downstream<R> {
                 }
             };
             trace.connected(R::now());
-            let ended =
-                self.attempt(&forward, &mut upstream, here, installed, scratch, trace).await;
+            let ended = self.attempt(&forward, &mut upstream, here, &flight, scratch, trace).await;
             match ended {
                 Ended::Whole { upstream_reusable, client_keep } => {
                     flight.outcome = Outcome::Answered;
@@ -91,9 +93,18 @@ impl<R: Runtime> Downstream<R> {
                     tunnel::run(shard, self, upstream).await;
                     return Next::Drop;
                 }
+                Ended::Answered(fault) => {
+                    if fault.is_endpoints() {
+                        flight.outcome = Outcome::Failed;
+                    }
+                    return Next::Close;
+                }
                 Ended::Failed(failure) => {
-                    let again = failure.unanswered && here.is_some() && upstream.reused;
-                    if failure.fault != Fault::ClientGone {
+                    let again = failure.unanswered
+                        && here.is_some()
+                        && upstream.reused
+                        && is_idempotent(scratch.request.method);
+                    if failure.fault.is_endpoints() {
                         flight.outcome = if again { Outcome::Unknown } else { Outcome::Failed };
                     }
                     if again && attempts < ATTEMPTS_MAX {
@@ -114,7 +125,7 @@ impl<R: Runtime> Downstream<R> {
         forward: &Forward<'e>,
         upstream: &mut Upstream<R>,
         here: Option<usize>,
-        installed: &Installed,
+        flight: &InFlight<'_, R>,
         scratch: &mut Scratch,
         trace: &mut Trace<'e>,
     ) -> Ended {
@@ -134,14 +145,14 @@ impl<R: Runtime> Downstream<R> {
         match here {
             Some(length) => {
                 let ended =
-                    download(&mut self.writer, forward, upstream, installed, scratch, trace).await;
+                    download(&mut self.writer, forward, upstream, flight, scratch, trace).await;
                 // After a failure the body stays, for another try or for the answer to skip.
                 if !matches!(ended, Ended::Failed(_)) {
                     self.reader.input.consume(length);
                 }
                 ended
             }
-            None => self.stream_both(forward, upstream, installed, scratch, trace).await,
+            None => self.stream_both(forward, upstream, flight, scratch, trace).await,
         }
     }
 
@@ -150,7 +161,7 @@ impl<R: Runtime> Downstream<R> {
         &mut self,
         forward: &Forward<'e>,
         upstream: &mut Upstream<R>,
-        installed: &Installed,
+        flight: &InFlight<'_, R>,
         scratch: &mut Scratch,
         trace: &mut Trace<'e>,
     ) -> Ended {
@@ -163,22 +174,29 @@ impl<R: Runtime> Downstream<R> {
             from: scratch.request.framing,
             to: forward.request_framing(&scratch.request),
             moved: &mut moved,
-            window: installed.epoch.settings.timeouts.body_rate_window,
+            window: flight.installed.epoch.settings.timeouts.body_rate_window,
             upstream: abort.clone(),
+            cut: incoming.cut,
         };
+        let (keep, reader, writer) = (Cell::new(false), &mut self.reader, &mut self.writer);
         let (ended, upload) = {
-            let upload = pin!(relay::upload::<R>(&mut self.reader, sink, piece, task));
-            let writer = &mut self.writer;
-            let download = download_half(
-                writer,
-                forward,
-                &mut incoming,
-                keep_alive,
-                installed,
-                scratch,
-                trace,
-            );
-            beside(download, upload).await
+            let mut upload = pin!(async {
+                let end = relay::upload::<R>(reader, sink, piece, task).await;
+                // Only a request that is in whole may be followed by another one.
+                keep.set(keep_alive && matches!(end, UploadEnd::Whole(_)));
+                end
+            });
+            let download =
+                download_half(writer, forward, &mut incoming, &keep, flight, scratch, trace);
+            let (mut ended, end) = beside(download, upload.as_mut()).await;
+            if end.is_none() && ended.is_sayable() {
+                // The response overtook the body: end the upload by its backend, not half-way, so
+                // that the client can be listened to until it has the answer.
+                abort.abort();
+                ended = writer.overtake(ended, flight.installed, scratch, trace).await;
+                race(upload, R::sleep_until(R::now() + LINGER)).await;
+            }
+            (ended, end)
         };
         trace.bytes_in = moved;
         match (ended, upload) {
@@ -186,12 +204,13 @@ impl<R: Runtime> Downstream<R> {
                 scratch.upload = piece;
                 Ended::Whole { upstream_reusable, client_keep }
             }
-            // The response overtook the body: what is left of it cannot be told from a request.
+            // What is left of the body cannot be told from a request.
             (Ended::Whole { .. }, _) => {
                 Ended::Whole { upstream_reusable: false, client_keep: false }
             }
-            (Ended::Failed(failure), Some(UploadEnd::Failed(fault))) if !failure.begun => {
-                failed(fault, false, false)
+            // The upload ended both connections: what the download saw is a consequence.
+            (Ended::Failed(failure), Some(UploadEnd::Failed(fault))) => {
+                failed(fault, failure.begun, false)
             }
             (ended, _) => ended,
         }
@@ -229,27 +248,59 @@ impl<R: Runtime> Downstream<R> {
     }
 }
 
+impl Ended {
+    /// Whether the client has a whole answer or can have one.
+    fn is_sayable(&self) -> bool {
+        match self {
+            Self::Whole { .. } => true,
+            Self::Failed(failure) => !failure.begun && failure.fault.status().is_some(),
+            Self::Switched | Self::Answered(_) => false,
+        }
+    }
+}
+
+impl<R: Runtime> Writer<R> {
+    /// Says all there is to say, and FIN, while the request's body is still coming.
+    async fn overtake(
+        &mut self,
+        ended: Ended,
+        installed: &Installed,
+        scratch: &mut Scratch,
+        trace: &mut Trace<'_>,
+    ) -> Ended {
+        let ended = match ended {
+            Ended::Failed(Failure { fault, .. }) => {
+                self.answer(fault, None, false, installed, scratch, trace).await.ok();
+                Ended::Answered(fault)
+            }
+            said @ (Ended::Whole { .. } | Ended::Switched | Ended::Answered(_)) => said,
+        };
+        self.finish().await;
+        ended
+    }
+}
+
 /// Downloads on a whole upstream connection (no upload beside it).
 async fn download<'e, R: Runtime>(
     writer: &mut Writer<R>,
     forward: &Forward<'e>,
     upstream: &mut Upstream<R>,
-    installed: &Installed,
+    flight: &InFlight<'_, R>,
     scratch: &mut Scratch,
     trace: &mut Trace<'e>,
 ) -> Ended {
     let (_, mut incoming, _) = upstream.halves();
-    let keep_alive = scratch.request.keep_alive;
-    download_half(writer, forward, &mut incoming, keep_alive, installed, scratch, trace).await
+    let keep = Cell::new(scratch.request.keep_alive);
+    download_half(writer, forward, &mut incoming, &keep, flight, scratch, trace).await
 }
 
-/// Reads the response and relays it to the client.
+/// Reads the response and relays it to the client. `keep` counts once the final head is here.
 async fn download_half<'e, R: Runtime>(
     writer: &mut Writer<R>,
     forward: &Forward<'e>,
     upstream: &mut relay::Incoming<'_, R>,
-    keep_alive: bool,
-    installed: &Installed,
+    keep: &Cell<bool>,
+    flight: &InFlight<'_, R>,
     scratch: &mut Scratch,
     trace: &mut Trace<'e>,
 ) -> Ended {
@@ -257,6 +308,7 @@ async fn download_half<'e, R: Runtime>(
     if let Err(failure) = read_final_head(writer, forward, upstream, request, response, out).await {
         return Ended::Failed(failure);
     }
+    flight.answered();
     trace.first_byte(R::now(), response.status);
     if response.websocket {
         let mut head = std::mem::take(out);
@@ -270,12 +322,14 @@ async fn download_half<'e, R: Runtime>(
             Err(_) => failed(Fault::ClientGone, true, false),
         };
     }
-    let delivery =
-        Delivery::of(request, response, keep_alive && installed.epoch.settings.drain.is_none());
+    let delivery = Delivery::of(
+        request,
+        response,
+        keep.get() && flight.installed.epoch.settings.drain.is_none(),
+    );
     let mut head = std::mem::take(out);
     head.clear();
     forward.write_response(request, response, delivery, &mut head);
-    writer.pace(trace.first_byte.unwrap_or(trace.received), installed);
     let mut body = BodyReader::new(response.framing);
     let mut encoder = BodyWriter::new(delivery.framing);
     match relay::download(writer, upstream, &mut body, &mut encoder, head, &mut trace.bytes_out)
@@ -284,7 +338,6 @@ async fn download_half<'e, R: Runtime>(
         Ok(sent) => *out = sent,
         Err(fault) => return failed(fault, true, false),
     }
-    writer.stall.clear();
     Ended::Whole {
         upstream_reusable: response.keep_alive && upstream.is_clean(),
         client_keep: delivery.keep_alive,
@@ -347,6 +400,19 @@ fn body_here(head: &RequestHead, input: &[u8]) -> Option<usize> {
             .ok()
             .filter(|length| *length <= input.len() && *length <= BODY_WITH_HEAD_BYTES_MAX),
         Framing::Chunked | Framing::UntilClose => None,
+    }
+}
+
+/// Whether a request may be sent again although it may have been processed (RFC 9110 section 9.2.2).
+fn is_idempotent(method: Method) -> bool {
+    match method {
+        Method::Get
+        | Method::Head
+        | Method::Options
+        | Method::Trace
+        | Method::Put
+        | Method::Delete => true,
+        Method::Post | Method::Patch | Method::Connect | Method::Other => false,
     }
 }
 

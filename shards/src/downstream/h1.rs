@@ -13,7 +13,7 @@ use proxy::ir::Protocol;
 use proxy::limits;
 use runtime::{Runtime, Size};
 
-use super::Downstream;
+use super::{Downstream, Writer};
 use crate::install::Installed;
 use crate::scratch::Scratch;
 use crate::shard::Shard;
@@ -61,6 +61,7 @@ impl<R: Runtime> Downstream<R> {
     async fn exchange(&mut self, shard: &Rc<Shard<R>>, scratch: &mut Scratch) -> Next {
         let head = self.read_head(shard, &mut scratch.request).await;
         let installed = shard.installed(); // Pinned: this exchange sees one epoch.
+        self.writer.stall_window = installed.epoch.settings.timeouts.response_stall;
         let mut trace = Trace::start(R::now());
         let next = match head {
             Err(NoHead::Gone) => {
@@ -176,26 +177,14 @@ impl<R: Runtime> Downstream<R> {
         scratch: &mut Scratch,
         trace: &mut Trace<'_>,
     ) -> Next {
-        trace.fault = Some(fault);
-        let settings = &installed.epoch.settings;
         let head = &scratch.request;
         let body_read = head.keep_alive && self.skip_body(head);
-        let keep = body_read && head.keep_alive && settings.drain.is_none();
-        let (method, version) = if matches!(fault, Fault::Malformed(_)) {
-            (Method::Get, Version::Http11)
-        } else {
-            (head.method, head.version)
-        };
-        let mut out = std::mem::take(&mut scratch.out);
-        out.clear();
-        let debug = settings.debug_header;
-        exchange::write_reply(fault, location, (method, version), keep, debug, &mut out);
-        trace.answered(fault.status().unwrap_or(0), out.len());
-        match self.send_timed(out, installed).await {
-            Ok(out) => scratch.out = out,
-            Err(_) => return Next::Drop,
+        let keep = body_read && installed.epoch.settings.drain.is_none();
+        match self.writer.answer(fault, location, keep, installed, scratch, trace).await {
+            Ok(()) if keep => Next::Keep,
+            Ok(()) => Next::Close,
+            Err(_) => Next::Drop,
         }
-        if keep { Next::Keep } else { Next::Close }
     }
 
     /// Takes a request body that already arrived whole out of the input. False: there is more to
@@ -209,18 +198,6 @@ impl<R: Runtime> Downstream<R> {
             }
         }
         true
-    }
-
-    /// Sends under the response-stall limit.
-    pub(super) async fn send_timed(
-        &mut self,
-        out: Vec<u8>,
-        installed: &Installed,
-    ) -> io::Result<Vec<u8>> {
-        self.writer.pace(R::now(), installed);
-        let out = self.writer.send(out).await?;
-        self.writer.stall.clear();
-        Ok(out)
     }
 
     /// Sends FIN and takes what the client still sends for a moment, so that no RST destroys the
@@ -242,12 +219,31 @@ impl<R: Runtime> Downstream<R> {
     }
 }
 
-impl<R: Runtime> super::Writer<R> {
-    /// From now on the client must take a response at the least rate.
-    pub(super) fn pace(&self, now: std::time::Instant, installed: &Installed) {
-        let window = installed.epoch.settings.timeouts.response_stall;
-        let bytes_min = limits::BODY_BYTES_PER_SECOND_MIN * window.as_secs();
-        self.stall.set_pace(now, window, bytes_min);
+impl<R: Runtime> Writer<R> {
+    /// Sends an answer of our own.
+    pub(super) async fn answer(
+        &mut self,
+        fault: Fault,
+        location: Option<&[u8]>,
+        keep: bool,
+        installed: &Installed,
+        scratch: &mut Scratch,
+        trace: &mut Trace<'_>,
+    ) -> io::Result<()> {
+        trace.fault = Some(fault);
+        let head = &scratch.request;
+        let (method, version) = if matches!(fault, Fault::Malformed(_)) {
+            (Method::Get, Version::Http11)
+        } else {
+            (head.method, head.version)
+        };
+        let mut out = std::mem::take(&mut scratch.out);
+        out.clear();
+        let debug = installed.epoch.settings.debug_header;
+        exchange::write_reply(fault, location, (method, version), keep, debug, &mut out);
+        trace.answered(fault.status().unwrap_or(0), out.len());
+        scratch.out = self.send(out).await?;
+        Ok(())
     }
 }
 
@@ -255,5 +251,5 @@ fn refusal<'e>(fault: Fault) -> Reply<'e> {
     Reply { fault, location: None, listener: None, rule: None }
 }
 
-const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+pub(super) const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 256 * 1024;

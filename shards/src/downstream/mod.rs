@@ -13,7 +13,9 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
+use proxy::limits;
 use proxy::tls::Session;
 use runtime::{Abort, Runtime, Sink, Size, Stream};
 
@@ -50,6 +52,8 @@ pub(crate) struct Writer<R: Runtime> {
     sink: R::Sink,
     /// Response stall.
     pub(crate) stall: Deadline,
+    /// Over this time the client must keep the least rate while there is something to send.
+    pub(crate) stall_window: Duration,
     pub(crate) abort: Abort,
     tls: Option<Rc<RefCell<Session>>>,
     cipher: Vec<u8>,
@@ -72,6 +76,7 @@ pub(crate) async fn serve<R: Runtime>(
         writer: Writer {
             sink,
             stall: shard.deadlines.register(abort.clone()),
+            stall_window: shard.installed().epoch.settings.timeouts.response_stall,
             abort,
             tls: None,
             cipher: Vec::new(),
@@ -129,6 +134,7 @@ impl<R: Runtime> Reader<R> {
 impl<R: Runtime> Writer<R> {
     /// Sends all of `out` and gives it back empty.
     pub(crate) async fn send(&mut self, out: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.pace();
         let mut out = match &self.tls {
             None => self.sink.send(out).await?,
             Some(_) => {
@@ -136,16 +142,28 @@ impl<R: Runtime> Writer<R> {
                 out
             }
         };
+        self.stall.clear();
         out.clear();
         Ok(out)
     }
 
     /// Sends a received block onwards, without copying it where the connection is plain.
     pub(crate) async fn send_block(&mut self, block: runtime::Buf) -> io::Result<()> {
+        self.pace();
         match &self.tls {
-            None => self.sink.send_buf(block).await,
-            Some(_) => self.send_encrypted(&block).await,
+            None => self.sink.send_buf(block).await?,
+            Some(_) => self.send_encrypted(&block).await?,
         }
+        self.stall.clear();
+        Ok(())
+    }
+
+    /// From now until the bytes are out the client must take them at the least rate. Time in which
+    /// there is nothing to send is not the client's.
+    fn pace(&self) {
+        let window = self.stall_window;
+        let bytes_min = limits::body_bytes_min(window);
+        self.stall.set_pace(R::now(), window, bytes_min);
     }
 
     async fn send_encrypted(&mut self, plain: &[u8]) -> io::Result<()> {
@@ -172,9 +190,11 @@ impl<R: Runtime> Writer<R> {
         if let Some(session) = &self.tls {
             let mut cipher = std::mem::take(&mut self.cipher);
             session.borrow_mut().close(&mut cipher);
+            self.pace();
             if self.send_cipher(cipher).await.is_err() {
                 return;
             }
+            self.stall.clear();
         }
         self.sink.finish();
     }

@@ -1,5 +1,6 @@
 //! After 101: bytes both ways until both sides have ended. No HTTP here any more.
 
+use std::io;
 use std::rc::Rc;
 
 use runtime::{Runtime, Sink, Size};
@@ -10,66 +11,70 @@ use crate::relay::Incoming;
 use crate::shard::Shard;
 use crate::upstream::Upstream;
 
-/// Relays until both directions have ended; a half-close on one side is passed to the other.
+/// Relays until both directions have ended; a half-close on one side is passed to the other, a
+/// broken side ends both.
 pub(super) async fn run<R: Runtime>(
     shard: &Rc<Shard<R>>,
     client: &mut Downstream<R>,
     mut upstream: Upstream<R>,
 ) {
     let guard = shard.deadlines.register(upstream.abort.clone());
-    let (sink, incoming, _) = upstream.halves();
-    both(to_backend::<R>(&mut client.reader, sink), to_client(incoming, &mut client.writer)).await;
+    let (sink, incoming, upstream_abort) = upstream.halves();
+    let (one, other) = (upstream_abort.clone(), client.writer.abort.clone());
+    let up = async {
+        if to_backend::<R>(&mut client.reader, sink).await.is_err() {
+            one.abort();
+        }
+    };
+    let down = async {
+        if to_client(incoming, &mut client.writer).await.is_err() {
+            other.abort();
+        }
+    };
+    both(up, down).await;
     drop(guard);
 }
 
-async fn to_backend<R: Runtime>(client: &mut Reader<R>, sink: &mut R::Sink) {
+async fn to_backend<R: Runtime>(client: &mut Reader<R>, sink: &mut R::Sink) -> io::Result<()> {
     let mut out = Vec::new();
     loop {
         if !client.input.is_empty() {
-            let sent = match client.input.take_block() {
-                Some(block) => sink.send_buf(block).await,
+            match client.input.take_block() {
+                Some(block) => sink.send_buf(block).await?,
                 None => {
                     out.extend_from_slice(client.input.bytes());
                     client.input.consume(client.input.bytes().len());
-                    match sink.send(std::mem::take(&mut out)).await {
-                        Ok(mut empty) => {
-                            empty.clear();
-                            out = empty;
-                            Ok(())
-                        }
-                        Err(error) => Err(error),
-                    }
+                    out = sink.send(out).await?;
+                    out.clear();
                 }
-            };
-            if sent.is_err() {
-                return;
             }
         }
-        if !client.fill(Size::Small).await.unwrap_or(false) {
-            return sink.finish();
+        if !client.fill(Size::Small).await? {
+            sink.finish();
+            return Ok(());
         }
     }
 }
 
-async fn to_client<R: Runtime>(mut upstream: Incoming<'_, R>, writer: &mut Writer<R>) {
+async fn to_client<R: Runtime>(
+    mut upstream: Incoming<'_, R>,
+    writer: &mut Writer<R>,
+) -> io::Result<()> {
     let mut out = Vec::new();
     loop {
         if !upstream.input.is_empty() {
-            let sent = match upstream.input.take_block() {
-                Some(block) => writer.send_block(block).await.map(|()| Vec::new()),
+            match upstream.input.take_block() {
+                Some(block) => writer.send_block(block).await?,
                 None => {
                     out.extend_from_slice(upstream.input.bytes());
                     upstream.input.consume(upstream.input.bytes().len());
-                    writer.send(out).await
+                    out = writer.send(out).await?;
                 }
-            };
-            match sent {
-                Ok(empty) => out = empty,
-                Err(_) => return,
             }
         }
-        if !upstream.fill(Size::Small).await.unwrap_or(false) {
-            return writer.finish().await;
+        if !upstream.fill(Size::Small).await? {
+            writer.finish().await;
+            return Ok(());
         }
     }
 }

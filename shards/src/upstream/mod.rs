@@ -5,6 +5,7 @@
 
 pub(crate) mod pool;
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -25,6 +26,8 @@ pub(crate) struct Upstream<R: Runtime> {
     stream: R::Stream,
     input: Input,
     pub(crate) abort: Abort,
+    /// We ended it ourselves: its end of input is not the backend's.
+    cut: Cell<bool>,
     address: SocketAddr,
     /// It carried an exchange before.
     pub(crate) reused: bool,
@@ -37,7 +40,7 @@ impl<R: Runtime> Upstream<R> {
         installed: &Installed,
         address: SocketAddr,
     ) -> Result<Self, Fault> {
-        if let Some(upstream) = shard.pool.checkout(address, R::now()) {
+        if let Some(upstream) = shard.pool.checkout(address) {
             shard.recorder.upstream_reused();
             return Ok(upstream);
         }
@@ -47,7 +50,15 @@ impl<R: Runtime> Upstream<R> {
                 shard.recorder.upstream_opened();
                 let abort = stream.abort_handle();
                 let input = Input::default();
-                Ok(Self { sink, stream, input, abort, address, reused: false })
+                Ok(Self {
+                    sink,
+                    stream,
+                    input,
+                    abort,
+                    cut: Cell::new(false),
+                    address,
+                    reused: false,
+                })
             }
             Either::First(Err(_)) => Err(Fault::ConnectFailed),
             Either::Second(()) => Err(Fault::ConnectTimeout),
@@ -63,7 +74,8 @@ impl<R: Runtime> Upstream<R> {
 
     /// Both halves at once.
     pub(crate) fn halves(&mut self) -> (&mut R::Sink, Incoming<'_, R>, &Abort) {
-        let incoming = Incoming { stream: &mut self.stream, input: &mut self.input };
+        let incoming =
+            Incoming { stream: &mut self.stream, input: &mut self.input, cut: &self.cut };
         (&mut self.sink, incoming, &self.abort)
     }
 
@@ -82,14 +94,25 @@ impl<R: Runtime> Upstream<R> {
 /// One exchange in flight with an endpoint, as the balancer counts it.
 pub(crate) struct InFlight<'s, R: Runtime> {
     shard: &'s Shard<R>,
+    /// The epoch that the exchange began with.
+    pub(crate) installed: &'s Installed,
     endpoint: EndpointId,
     pub(crate) outcome: Outcome,
 }
 
 impl<'s, R: Runtime> InFlight<'s, R> {
-    pub(crate) fn begin(shard: &'s Rc<Shard<R>>, endpoint: EndpointId) -> Self {
+    pub(crate) fn begin(
+        shard: &'s Rc<Shard<R>>,
+        installed: &'s Installed,
+        endpoint: EndpointId,
+    ) -> Self {
         shard.local.borrow_mut().begin(endpoint);
-        Self { shard, endpoint, outcome: Outcome::Unknown }
+        Self { shard, installed, endpoint, outcome: Outcome::Unknown }
+    }
+
+    /// Its response head is here.
+    pub(crate) fn answered(&self) {
+        self.shard.local.borrow_mut().answered(self.endpoint);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Idle upstream connections of this shard, by endpoint address; the last used is taken first.
 //!
-//! Nobody reads from an idle connection; one that rested longer than a moment is looked at before it
-//! is used again. Bounded per endpoint and by age.
+//! Nobody reads from an idle connection; each is looked at before it is used again: stray bytes
+//! would be the next client's response, and a close would cost a request that may not be repeated. Bounded per endpoint and by age.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -34,13 +34,12 @@ impl<R: Runtime> Pool<R> {
         self.count.get()
     }
 
-    pub(crate) fn checkout(&self, address: SocketAddr, now: Instant) -> Option<Upstream<R>> {
+    pub(crate) fn checkout(&self, address: SocketAddr) -> Option<Upstream<R>> {
         let mut idle = self.idle.borrow_mut();
         let list = idle.get_mut(&address)?;
-        while let Some(Idle { upstream, since }) = list.pop() {
+        while let Some(Idle { upstream, .. }) = list.pop() {
             self.count.set(self.count.get() - 1);
-            let rested = now.saturating_duration_since(since) > UNWATCHED_MAX;
-            if !rested || !upstream.is_stale() {
+            if !upstream.is_stale() {
                 return Some(upstream);
             }
         }
@@ -63,12 +62,13 @@ impl<R: Runtime> Pool<R> {
     }
 
     /// Closes what rested too long, was closed by the backend, or is not wanted any more.
+    /// Returns whether it closed any.
     pub(crate) fn sweep(
         &self,
         now: Instant,
         idle_max: Duration,
         wanted: impl Fn(SocketAddr) -> bool,
-    ) {
+    ) -> bool {
         let mut count = 0;
         self.idle.borrow_mut().retain(|address, list| {
             if !wanted(*address) {
@@ -80,11 +80,9 @@ impl<R: Runtime> Pool<R> {
             count += list.len() as u64;
             !list.is_empty()
         });
-        self.count.set(count);
+        self.count.replace(count) != count
     }
 }
 
 /// Idle connections kept per endpoint.
 const IDLE_PER_ENDPOINT_MAX: usize = 1024;
-/// A connection that rested longer is checked for a close or stray bytes before it is used.
-const UNWATCHED_MAX: Duration = Duration::from_millis(5);
