@@ -15,6 +15,7 @@ pub(crate) struct Trace<'e> {
     pub(crate) routed: Option<Instant>,
     pub(crate) connected: Option<Instant>,
     pub(crate) first_byte: Option<Instant>,
+    pub(crate) done: Option<Instant>,
     pub(crate) listener: Option<&'e Listener>,
     pub(crate) rule: Option<&'e Rule>,
     pub(crate) backend: Option<&'e Backend>,
@@ -35,6 +36,7 @@ impl<'e> Trace<'e> {
             routed: None,
             connected: None,
             first_byte: None,
+            done: None,
             listener: None,
             rule: None,
             backend: None,
@@ -69,6 +71,12 @@ impl<'e> Trace<'e> {
     pub(crate) fn first_byte(&mut self, now: Instant, status: u16) {
         self.first_byte = Some(now);
         self.status = status;
+    }
+
+    /// The response is delivered whole.
+    pub(crate) fn done(&mut self, now: Instant) -> Instant {
+        self.done = Some(now);
+        now
     }
 
     /// The gateway's own answer goes out.

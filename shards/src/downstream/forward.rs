@@ -59,15 +59,20 @@ impl<R: Runtime> Downstream<R> {
         trace: &mut Trace<'e>,
     ) -> Next {
         let here = body_here(&scratch.request, self.reader.input.bytes());
+        let repeatable = here.is_some() && is_idempotent(scratch.request.method);
+        let mut now = trace.routed.unwrap_or(trace.received);
         let mut attempts = 1;
         loop {
             let mut flight = InFlight::begin(shard, installed, forward.endpoint);
-            let mut upstream = match Upstream::acquire(shard, installed, forward.address).await {
+            let address = forward.address;
+            let acquired = Upstream::acquire(shard, installed, address, repeatable, now).await;
+            let mut upstream = match acquired {
                 Ok(upstream) => upstream,
                 Err(fault) => {
                     flight.outcome = Outcome::Failed;
                     drop(flight);
-                    let other = forward.again(&mut shard.local.borrow_mut(), R::now());
+                    now = R::now();
+                    let other = forward.again(&mut shard.local.borrow_mut(), now);
                     match other.filter(|_| attempts < ATTEMPTS_MAX) {
                         Some(other) => forward = other,
                         None => return self.fail(fault, installed, scratch, trace).await,
@@ -78,13 +83,16 @@ impl<R: Runtime> Downstream<R> {
                     continue;
                 }
             };
-            trace.connected(R::now());
+            // An idle connection costs no time worth a look at the clock.
+            trace.connected(if upstream.reused { now } else { R::now() });
             let ended = self.attempt(&forward, &mut upstream, here, &flight, scratch, trace).await;
             match ended {
                 Ended::Whole { upstream_reusable, client_keep } => {
                     flight.outcome = Outcome::Answered;
+                    let done = trace.done(R::now());
+                    flight.ended = Some(done);
                     if upstream_reusable {
-                        upstream.release(shard);
+                        upstream.release(shard, done);
                     }
                     return if client_keep { Next::Keep } else { Next::Close };
                 }
@@ -100,10 +108,7 @@ impl<R: Runtime> Downstream<R> {
                     return Next::Close;
                 }
                 Ended::Failed(failure) => {
-                    let again = failure.unanswered
-                        && here.is_some()
-                        && upstream.reused
-                        && is_idempotent(scratch.request.method);
+                    let again = failure.unanswered && upstream.reused && repeatable;
                     if failure.fault.is_endpoints() {
                         flight.outcome = if again { Outcome::Unknown } else { Outcome::Failed };
                     }
@@ -111,6 +116,7 @@ impl<R: Runtime> Downstream<R> {
                         attempts += 1;
                         shard.recorder.retry();
                         shard.pool.forget(forward.address);
+                        now = R::now();
                         continue;
                     }
                     return self.give_up(&failure, installed, scratch, trace).await;

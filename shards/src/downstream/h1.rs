@@ -82,7 +82,9 @@ impl<R: Runtime> Downstream<R> {
                 }
             },
         };
-        shard.recorder.exchange(&trace, R::now(), &scratch.request, &self.address, &installed);
+        let now = trace.done.unwrap_or_else(R::now);
+        shard.recorder.exchange(&trace, now, &scratch.request, &self.address, &installed);
+        self.last = Some(now);
         next
     }
 
@@ -115,7 +117,7 @@ impl<R: Runtime> Downstream<R> {
     async fn await_request(&mut self, shard: &Shard<R>) -> bool {
         let timeouts = &shard.installed().epoch.settings.timeouts;
         let wait = if self.served == 0 { timeouts.header } else { timeouts.client_idle };
-        self.reader.deadline.set(R::now() + wait);
+        self.reader.deadline.set(self.last.unwrap_or_else(R::now) + wait);
         matches!(self.reader.fill(Size::Small).await, Ok(true))
     }
 

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proxy::limits;
 use proxy::tls::Session;
@@ -36,6 +36,8 @@ pub(crate) struct Downstream<R: Runtime> {
     pub(crate) sni: Option<String>,
     /// Requests served so far.
     pub(crate) served: u64,
+    /// When the last exchange ended.
+    last: Option<Instant>,
 }
 
 /// The receiving half, decrypted.
@@ -85,6 +87,7 @@ pub(crate) async fn serve<R: Runtime>(
         port,
         sni: None,
         served: 0,
+        last: None,
     };
     if client.handshake(&shard).await {
         h1::serve(&shard, &mut client).await;

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
 use proxy::balance::{EndpointId, Outcome};
 use proxy::fault::Fault;
@@ -34,13 +35,15 @@ pub(crate) struct Upstream<R: Runtime> {
 }
 
 impl<R: Runtime> Upstream<R> {
-    /// A connection to `address`: an idle one, else a new one.
+    /// A connection to `address`: an idle one, else a new one. `repeatable` as the request is.
     pub(crate) async fn acquire(
         shard: &Shard<R>,
         installed: &Installed,
         address: SocketAddr,
+        repeatable: bool,
+        now: Instant,
     ) -> Result<Self, Fault> {
-        if let Some(upstream) = shard.pool.checkout(address) {
+        if let Some(upstream) = shard.pool.checkout(address, repeatable, now) {
             shard.recorder.upstream_reused();
             return Ok(upstream);
         }
@@ -80,9 +83,9 @@ impl<R: Runtime> Upstream<R> {
     }
 
     /// Back to the pool, for another exchange.
-    pub(crate) fn release(mut self, shard: &Shard<R>) {
+    pub(crate) fn release(mut self, shard: &Shard<R>, now: Instant) {
         self.reused = true;
-        shard.pool.checkin(self.address, self, R::now());
+        shard.pool.checkin(self.address, self, now);
     }
 
     /// Whether an idle connection can no longer be used.
@@ -98,6 +101,8 @@ pub(crate) struct InFlight<'s, R: Runtime> {
     pub(crate) installed: &'s Installed,
     endpoint: EndpointId,
     pub(crate) outcome: Outcome,
+    /// When it ended, if somebody has looked at the clock already.
+    pub(crate) ended: Option<Instant>,
 }
 
 impl<'s, R: Runtime> InFlight<'s, R> {
@@ -107,7 +112,7 @@ impl<'s, R: Runtime> InFlight<'s, R> {
         endpoint: EndpointId,
     ) -> Self {
         shard.local.borrow_mut().begin(endpoint);
-        Self { shard, installed, endpoint, outcome: Outcome::Unknown }
+        Self { shard, installed, endpoint, outcome: Outcome::Unknown, ended: None }
     }
 
     /// Its response head is here.
@@ -118,6 +123,7 @@ impl<'s, R: Runtime> InFlight<'s, R> {
 
 impl<R: Runtime> Drop for InFlight<'_, R> {
     fn drop(&mut self) {
-        self.shard.local.borrow_mut().end(self.endpoint, self.outcome, R::now());
+        let now = self.ended.unwrap_or_else(R::now);
+        self.shard.local.borrow_mut().end(self.endpoint, self.outcome, now);
     }
 }

@@ -1,7 +1,9 @@
 //! Idle upstream connections of this shard, by endpoint address; the last used is taken first.
 //!
-//! Nobody reads from an idle connection; each is looked at before it is used again: stray bytes
-//! would be the next client's response, and a close would cost a request that may not be repeated. Bounded per endpoint and by age.
+//! Nobody reads from an idle connection. Before one is used again it is looked at: stray bytes would
+//! be the next client's response, and a close would cost a request that may not be repeated. Only a
+//! request that may be repeated takes a connection unseen, and only one that rested for less than a
+//! moment: there a look could not tell more. Bounded per endpoint and by age.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -34,12 +36,19 @@ impl<R: Runtime> Pool<R> {
         self.count.get()
     }
 
-    pub(crate) fn checkout(&self, address: SocketAddr) -> Option<Upstream<R>> {
+    /// The connection that was used last; `repeatable` as the request is.
+    pub(crate) fn checkout(
+        &self,
+        address: SocketAddr,
+        repeatable: bool,
+        now: Instant,
+    ) -> Option<Upstream<R>> {
         let mut idle = self.idle.borrow_mut();
         let list = idle.get_mut(&address)?;
-        while let Some(Idle { upstream, .. }) = list.pop() {
+        while let Some(Idle { upstream, since }) = list.pop() {
             self.count.set(self.count.get() - 1);
-            if !upstream.is_stale() {
+            let unseen = repeatable && now.saturating_duration_since(since) <= UNSEEN_MAX;
+            if unseen || !upstream.is_stale() {
                 return Some(upstream);
             }
         }
@@ -84,5 +93,7 @@ impl<R: Runtime> Pool<R> {
     }
 }
 
+/// A connection that rested no longer may be used without a look.
+const UNSEEN_MAX: Duration = Duration::from_millis(1);
 /// Idle connections kept per endpoint.
 const IDLE_PER_ENDPOINT_MAX: usize = 1024;
