@@ -8,11 +8,12 @@ mod data_plane;
 mod serve;
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use control::cli::{self, Cli, Command, Exit, HistogramsArgs, StatusArgs, client, value::Admin};
+use control::cli::{
+    self, CheckArgs, Cli, Command, Exit, HistogramsArgs, StatusArgs, client, value::Admin,
+};
 use control::{demo, doctor, limits};
 
 fn main() -> ExitCode {
@@ -42,7 +43,7 @@ fn act(command: Command) -> Result<Exit, serve::Failure> {
                 print!("{}", demo.lines(admin));
             })
         }
-        Command::Check(args) => Ok(check(&args.paths)),
+        Command::Check(args) => Ok(check(&args)),
         Command::Limits => {
             print!("{}", limits::text());
             Ok(Exit::Done)
@@ -53,8 +54,8 @@ fn act(command: Command) -> Result<Exit, serve::Failure> {
     }
 }
 
-fn check(paths: &[PathBuf]) -> Exit {
-    let mistakes = control::check::paths(paths);
+fn check(args: &CheckArgs) -> Exit {
+    let mistakes = control::check::paths(&args.paths, &args.class);
     print!("{}", control::check::render(&mistakes));
     if mistakes.is_empty() { Exit::Done } else { Exit::BadInput }
 }

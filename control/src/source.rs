@@ -107,7 +107,10 @@ impl Source for FileSource {
 /// The lines of the problems of the last build with the file each was found in, so that a file is
 /// read again for positions only when it changed.
 #[derive(Debug, Default)]
-struct Places(HashMap<Problem, (Option<(Arc<Path>, Stamp)>, String)>);
+struct Places(HashMap<Problem, (Option<Holder>, String)>);
+
+/// The file that holds an object, as it was read.
+type Holder = (Arc<Path>, Stamp);
 
 impl Places {
     fn lines(&mut self, files: &Files, problems: Vec<Problem>) -> Vec<String> {

@@ -299,3 +299,44 @@ fn a_drain_that_is_called_off_lets_the_shard_serve_on() {
         world.stop();
     }
 }
+
+#[test]
+fn clients_that_leave_in_any_phase_and_rude_backends_leave_nothing_behind() {
+    for runtime in backends() {
+        let backend = Recorded::start(|mut tap, _| {
+            while let Some(request) = tap.request() {
+                let target = request.split(' ').nth(1).unwrap_or_default().to_owned();
+                match target.as_str() {
+                    "/interim" => tap.write(&b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1000)),
+                    "/101" => tap.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+                    _ => tap.write(OK.as_bytes()),
+                }
+            }
+        });
+        let mut world = World::start(runtime, &one(&backend), impatient());
+        for start in ["", "GET / HT", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc"]
+        {
+            let mut client = world.connect();
+            client.write_all(start.as_bytes()).unwrap();
+            thread::sleep(Duration::from_millis(20));
+            drop(client);
+        }
+        let mut unread = world.connect();
+        unread.write_all(GET).unwrap();
+        thread::sleep(Duration::from_millis(50));
+        drop(unread); // With the answer unread, so this is a reset.
+        let mut half = world.connect();
+        half.write_all(GET).unwrap();
+        half.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(read_to_end(&mut half).ends_with("hello"), "{runtime:?}");
+        for path in ["/interim", "/101"] {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            let answer = world.exchange(request.as_bytes());
+            assert!(answer.contains("HTTP/1.1 502 "), "{runtime:?} {path} {answer}");
+            assert!(answer.matches("HTTP/1.1 103").count() <= 100, "{runtime:?}");
+        }
+        drop(half);
+        settle(&mut world, 5);
+        world.stop();
+    }
+}

@@ -33,6 +33,8 @@ pub(super) enum Format {
     Time,
     /// A token that starts a path.
     Path,
+    /// A duration of the Gateway API (GEP-2257).
+    Duration,
     /// Base64.
     Base64,
     /// Endpoints, as the annotation lists them.
@@ -75,6 +77,7 @@ impl Format {
             }
             Self::Time => text.parse::<jiff::Timestamp>().is_ok(),
             Self::Path => text.starts_with('/'),
+            Self::Duration => is_duration(text),
             Self::Base64 => is_base64(text),
             Self::Endpoints => crate::resolve::entries(text).all(|entry| entry.is_ok()),
         }
@@ -101,6 +104,7 @@ impl Format {
             Self::Protocol => "HTTP, HTTPS, or a domain-prefixed name",
             Self::Time => "an RFC 3339 time, as 2026-01-31T12:00:00Z",
             Self::Path => "a path that begins with \"/\"",
+            Self::Duration => "a duration of whole h, m, s and ms, as 10s or 1h30m",
             Self::Base64 => "base64",
             Self::Endpoints => "a list of host:port separated by commas",
         }
@@ -137,8 +141,44 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
+/// `^([0-9]{1,5}(h|m|s|ms)){1,4}$`
+fn is_duration(text: &str) -> bool {
+    let mut rest = text;
+    let mut parts = 0;
+    while !rest.is_empty() && parts < DURATION_PARTS_MAX {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let unit = &rest[digits..];
+        let after = ["ms", "h", "m", "s"].into_iter().find_map(|name| unit.strip_prefix(name));
+        let Some(after) = after.filter(|_| (1..=DURATION_DIGITS_MAX).contains(&digits)) else {
+            return false;
+        };
+        (rest, parts) = (after, parts + 1);
+    }
+    rest.is_empty() && parts > 0
+}
+
+/// Numbers with a unit in one duration.
+const DURATION_PARTS_MAX: usize = 4;
+/// Digits of one number of a duration.
+const DURATION_DIGITS_MAX: usize = 5;
+
 fn is_base64(text: &str) -> bool {
     use base64::Engine as _;
     let packed: String = text.split_ascii_whitespace().collect();
     base64::engine::general_purpose::STANDARD.decode(packed).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_those_of_gep_2257() {
+        for good in ["0s", "10s", "500ms", "1h30m", "1h2m3s4ms", "99999h", "5m5m"] {
+            assert!(Format::Duration.fits(good), "{good}");
+        }
+        for bad in ["", "1", "s", "1.5s", "-1s", "1d", "123456s", "1h2m3s4ms5s", "1s ", "1us"] {
+            assert!(!Format::Duration.fits(bad), "{bad}");
+        }
+    }
 }

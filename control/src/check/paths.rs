@@ -12,9 +12,10 @@ use crate::translate::status::Reason;
 use crate::translate::{self, Problem};
 use crate::yaml::{Node, Position, Value, quote};
 
-/// Every mistake in all files below `paths`, in the order of files and lines.
+/// Every mistake in all files below `paths`, in the order of files and lines. `class` needs no
+/// GatewayClass object.
 #[must_use]
-pub fn paths(paths: &[PathBuf]) -> Vec<Mistake> {
+pub fn paths(paths: &[PathBuf], class: &str) -> Vec<Mistake> {
     let tree = tree::list(paths);
     let mut mistakes: Vec<_> = tree
         .unreadable
@@ -33,10 +34,10 @@ pub fn paths(paths: &[PathBuf]) -> Vec<Mistake> {
         };
         take(&file, document, &mut objects, &mut mistakes);
     }
-    let store = fill(&objects);
+    let store = fill(&objects, class);
     let snapshot = store.snapshot();
     let found = translate::translate(&snapshot, &mut translate::Cache::default()).problems;
-    for problem in found.iter().chain(&unknown_classes(&objects)) {
+    for problem in found.iter().chain(&unknown_classes(&objects, class)) {
         mistakes.extend(place(problem, &objects));
     }
     mistakes.sort_by(|left, right| {
@@ -72,8 +73,8 @@ fn take(
 
 /// All objects, those with mistakes without the fields at fault, so that one mistake does not make
 /// others out of everything that refers to its object.
-fn fill(objects: &BTreeMap<(Kind, Name), (PathBuf, Entry)>) -> Store {
-    let mut store = Store::new(Some(CLASS.into()), [].into());
+fn fill(objects: &BTreeMap<(Kind, Name), (PathBuf, Entry)>, class: &str) -> Store {
+    let mut store = Store::new(Some(class.into()), [].into());
     for (_, entry) in objects.values() {
         let object = match &entry.outcome {
             Ok(object) => Some(object.clone()),
@@ -115,20 +116,23 @@ fn blank(node: &mut Node, path: &str) {
 }
 
 /// Gateways whose class is neither in the files nor the one that needs no object.
-fn unknown_classes(objects: &BTreeMap<(Kind, Name), (PathBuf, Entry)>) -> Vec<Problem> {
+fn unknown_classes(
+    objects: &BTreeMap<(Kind, Name), (PathBuf, Entry)>,
+    implicit: &str,
+) -> Vec<Problem> {
     let gateways = objects.iter().filter(|((kind, _), _)| *kind == Kind::Gateway);
     gateways
         .filter_map(|((_, name), (_, entry))| {
             let class = entry.node.get("spec")?.text_of("gatewayClassName")?;
-            let known =
-                class == CLASS || objects.contains_key(&(Kind::GatewayClass, Name::new("", class)));
+            let known = class == implicit
+                || objects.contains_key(&(Kind::GatewayClass, Name::new("", class)));
             (!known).then(|| Problem {
                 kind: Kind::Gateway,
                 object: name.clone(),
                 field: "spec.gatewayClassName".to_owned(),
                 reason: Reason::Invalid,
                 message: format!(
-                    "found {}, allowed: {CLASS}, or a GatewayClass in these files",
+                    "found {}, allowed: {implicit}, or a GatewayClass in these files",
                     quote(class)
                 ),
             })
@@ -160,6 +164,3 @@ fn place(problem: &Problem, objects: &BTreeMap<(Kind, Name), (PathBuf, Entry)>) 
     };
     Some(entry.mistake(file, &finding))
 }
-
-/// The class that needs no GatewayClass object.
-const CLASS: &str = "ringway";

@@ -249,7 +249,7 @@ impl Rules<'_> {
 
     fn pattern(&mut self, value: Option<&str>, field: &str) {
         let Some(value) = value else { return };
-        if let Err(why) = crate::translate::check_pattern(value) {
+        if let Err(why) = proxy::table::regex::check(value) {
             self.add(field, format!("found {}, not a regular expression: {why}", quote(value)));
         }
     }

@@ -375,7 +375,7 @@ static RULE: Schema = Schema::Object(&[
 ]);
 static TIMEOUTS: Schema =
     Schema::Object(&[optional("request", &DURATION), optional("backendRequest", &DURATION)]);
-static DURATION: Schema = text(Format::Any, 1, 32);
+static DURATION: Schema = text(Format::Duration, 1, 32);
 static MATCHES: Schema = list(&MATCH, 0, 64);
 static MATCH: Schema = Schema::Object(&[
     optional("path", &PATH_MATCH),

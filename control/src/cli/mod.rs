@@ -74,6 +74,15 @@ pub struct CheckArgs {
     /// YAML files, or directories with *.yaml and *.yml files
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// The GatewayClass that `run` will serve
+    #[arg(
+        long,
+        env = "RINGWAY_CLASS",
+        hide_env_values = true,
+        value_name = "NAME",
+        default_value = "ringway"
+    )]
+    pub class: String,
 }
 
 /// Arguments of `doctor`.

@@ -185,13 +185,18 @@ impl Files {
             let before = self.known.remove(&path);
             self.replace(&path, before.as_ref(), None);
         }
-        for (path, stamp) in files {
+        let stale = files.into_iter().filter(|(path, stamp)| {
             let known = self.known.get(path.as_path());
-            let same = known.is_some_and(|known| known.stamp == stamp);
-            if !same && !self.watch.is_being_written(&path) {
-                changed = true;
-                self.read(path.into(), stamp);
-            }
+            let same = known.is_some_and(|known| known.stamp == *stamp);
+            !same && !self.watch.is_being_written(path)
+        });
+        let stale: Vec<(Arc<Path>, Stamp)> =
+            stale.map(|(path, stamp)| (path.into(), stamp)).collect();
+        for (path, known) in self.load_all(&stale) {
+            changed = true;
+            let before = self.known.remove(&path);
+            log_new(&known.problems, before.as_ref().map_or(&[], |before| &before.problems));
+            self.replace(&path, before.as_ref(), Some(known));
         }
         changed
     }
@@ -207,20 +212,27 @@ impl Files {
         changed
     }
 
-    fn read(&mut self, path: Arc<Path>, stamp: Stamp) {
-        let before = self.known.remove(&path);
-        let (document, problem) = match std::fs::read_to_string(&path) {
-            Ok(text) => (document::read(&path, &text), None),
-            Err(error) => {
-                let what = format!("cannot be read: {error}");
-                let problem = document::whole(&path, Position::default(), what);
-                (Document { is_broken: true, ..Document::default() }, Some(problem))
-            }
+    /// Reads files: on every core at the start, when nothing is served yet, and on this thread alone
+    /// later, so that an edit takes no time from the shards.
+    fn load_all(&self, stale: &[(Arc<Path>, Stamp)]) -> Vec<(Arc<Path>, Known)> {
+        let load_some = |some: &[(Arc<Path>, Stamp)]| -> Vec<(Arc<Path>, Known)> {
+            let load = |(path, stamp): &(Arc<Path>, Stamp)| {
+                (Arc::clone(path), Known::read(path, *stamp, self.known.get(path)))
+            };
+            some.iter().map(load).collect()
         };
-        let mut known = Known::new(&path, stamp, document, before.as_ref());
-        known.problems.extend(problem);
-        log_new(&known.problems, before.as_ref().map_or(&[], |before| &before.problems));
-        self.replace(&path, before.as_ref(), Some(known));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if self.known.is_empty() { cores.min(READERS_MAX) } else { 1 };
+        let mut parts = stale.chunks(stale.len().div_ceil(threads).max(1));
+        let Some(own) = parts.next() else { return Vec::new() };
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = parts.map(|part| scope.spawn(move || load_some(part))).collect();
+            let mut loaded = load_some(own);
+            for reader in readers {
+                loaded.extend(reader.join().expect("reading a file does not panic"));
+            }
+            loaded
+        })
     }
 
     /// Puts a file's new content in the place of the old and notes which objects that touches.
@@ -245,6 +257,21 @@ impl Files {
 }
 
 impl Known {
+    /// Reads a file. Its mistakes are its problems.
+    fn read(path: &Path, stamp: Stamp, before: Option<&Self>) -> Self {
+        let (document, problem) = match std::fs::read_to_string(path) {
+            Ok(text) => (document::read(path, &text), None),
+            Err(error) => {
+                let what = format!("cannot be read: {error}");
+                let problem = document::whole(path, Position::default(), what);
+                (Document { is_broken: true, ..Document::default() }, Some(problem))
+            }
+        };
+        let mut known = Self::new(path, stamp, document, before);
+        known.problems.extend(problem);
+        known
+    }
+
     fn new(path: &Path, stamp: Stamp, document: Document, before: Option<&Self>) -> Self {
         let mut problems = document.mistakes;
         let mut objects: HashMap<Id, Held> = HashMap::with_capacity(document.objects.len());
@@ -286,6 +313,9 @@ fn log_new(problems: &[Mistake], before: &[Mistake]) {
         tracing::warn!("{place}: {object}: {field}: {what}; its last good version, if any, stays");
     }
 }
+
+/// Threads that read files at the start.
+const READERS_MAX: usize = 8;
 
 /// How often files are looked at without being told to.
 const POLL: Duration = Duration::from_secs(5);

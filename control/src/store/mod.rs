@@ -161,3 +161,40 @@ fn remove<T: Clone>(map: &mut Arc<BTreeMap<Name, T>>, name: &Name) {
 
 /// The Secrets that hold a certificate.
 pub const TLS_SECRET_TYPE: &str = "kubernetes.io/tls";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::Node;
+
+    const SECRET: &str = include_str!("../../../k8s/examples/quickstart/secret.yaml");
+
+    fn put(store: &mut Store, text: &str) -> SecretCertificate {
+        let node: Node = crate::yaml::parse(text).0.remove(0);
+        store.put(Kind::Secret.decode(&node).unwrap());
+        store.snapshot().certificates[&Name::new("default", "quickstart-tls")].clone()
+    }
+
+    #[test]
+    fn a_secret_that_turned_bad_keeps_its_last_good_certificate() {
+        let mut store = Store::default();
+        let good = put(&mut store, SECRET);
+        assert!(good.usable.is_some() && good.fault.is_none());
+        let bad = put(&mut store, &SECRET.replace("tls.key: ", "tls.key: AAAA"));
+        assert!(bad.fault.is_some(), "the key is broken");
+        let (good, bad) = (good.usable.unwrap(), bad.usable.unwrap());
+        assert!(Arc::ptr_eq(&good, &bad));
+        let healed = put(&mut store, SECRET);
+        assert!(healed.fault.is_none() && Arc::ptr_eq(&good, &healed.usable.unwrap()));
+    }
+
+    #[test]
+    fn a_secret_that_was_never_good_has_no_certificate_and_a_removed_one_is_forgotten() {
+        let mut store = Store::default();
+        let broken = SECRET.replace("tls.crt: ", "tls.crt: AAAA");
+        assert_eq!(put(&mut store, &broken).usable, None);
+        put(&mut store, SECRET);
+        store.remove(Kind::Secret, &Name::new("default", "quickstart-tls"));
+        assert_eq!(put(&mut store, &broken).usable, None);
+    }
+}

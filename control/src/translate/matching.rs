@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use proxy::http::path;
 use proxy::ir;
-use regex_automata::meta::{Config, Regex};
+use proxy::table::regex;
 
 use super::Fault;
 use super::status::Reason;
@@ -38,20 +39,34 @@ fn one(spec: &Match, field: &str) -> Result<ir::Match, Fault> {
             query.push(ir::ValueMatch { name: Arc::clone(name), value });
         }
     }
-    let path = path(&spec.path, &format!("{field}.path"))?;
+    let path = path_match(&spec.path, &format!("{field}.path"))?;
     Ok(ir::Match { path, method: spec.method.clone(), headers, query })
 }
 
-fn path(spec: &PathMatch, field: &str) -> Result<ir::PathMatch, Fault> {
-    let value = Arc::clone(&spec.value);
+fn path_match(spec: &PathMatch, field: &str) -> Result<ir::PathMatch, Fault> {
     match &spec.kind {
-        PathMatchType::Exact => Ok(ir::PathMatch::Exact(value)),
-        PathMatchType::PathPrefix => Ok(ir::PathMatch::Prefix(value)),
+        PathMatchType::Exact => Ok(ir::PathMatch::Exact(canonical(&spec.value, field)?)),
+        PathMatchType::PathPrefix => Ok(ir::PathMatch::Prefix(canonical(&spec.value, field)?)),
         PathMatchType::RegularExpression => {
-            pattern(&value, field)?;
-            Ok(ir::PathMatch::Regex(value))
+            pattern(&spec.value, field)?;
+            Ok(ir::PathMatch::Regex(Arc::clone(&spec.value)))
         }
         PathMatchType::Unknown(kind) => Err(unsupported(kind, field)),
+    }
+}
+
+/// Requests are matched by their canonical path, so a rule must speak the same form.
+fn canonical(value: &Arc<str>, field: &str) -> Result<Arc<str>, Fault> {
+    let refused = |why: &dyn std::fmt::Display| {
+        let message = format!("{field}.value is not a path that a request can have: {why}");
+        Fault::new(Reason::UnsupportedValue, format!("{field}.value"), message)
+    };
+    let mut form = Vec::new();
+    match path::canonical(value.as_bytes(), &mut form).map_err(|why| refused(&why))? {
+        path::Canonical::AsWritten => Ok(Arc::clone(value)),
+        path::Canonical::Appended => {
+            String::from_utf8(form).map(Into::into).map_err(|why| refused(&why))
+        }
     }
 }
 
@@ -76,26 +91,34 @@ fn unsupported(kind: &str, field: &str) -> Fault {
 }
 
 fn pattern(pattern: &str, field: &str) -> Result<(), Fault> {
-    check_pattern(pattern).map_err(|why| {
+    regex::check(pattern).map_err(|why| {
         let message = format!("{field}.value is not a regular expression: {why}");
         Fault::new(Reason::UnsupportedValue, format!("{field}.value"), message)
     })
 }
 
-/// Whether the data plane can compile the pattern.
-pub(crate) fn check_pattern(pattern: &str) -> Result<(), String> {
-    let limits = Config::new().nfa_size_limit(Some(PATTERN_BYTES_MAX));
-    let built = Regex::builder().configure(limits).build(pattern);
-    built.map(|_| ()).map_err(|error| match error.syntax_error() {
-        // The last line of a syntax error says what is wrong; those above draw it.
-        Some(syntax) => {
-            let text = syntax.to_string();
-            let last = text.lines().last().unwrap_or_default();
-            last.trim_start_matches("error: ").to_owned()
-        }
-        None => "it is too large".to_owned(),
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Memory of one compiled pattern.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
+    fn translated(value: &str) -> Result<ir::PathMatch, Fault> {
+        let spec = PathMatch { kind: PathMatchType::PathPrefix, value: value.into() };
+        path_match(&spec, "path")
+    }
+
+    #[test]
+    fn paths_of_rules_are_brought_into_the_form_that_requests_have() {
+        for (written, meant) in
+            [("/%7Euser", "/~user"), ("/a%2fb", "/a%2Fb"), ("/a//b/", "/a/b/"), ("/", "/")]
+        {
+            assert_eq!(translated(written), Ok(ir::PathMatch::Prefix(meant.into())), "{written}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_no_request_can_have_is_refused() {
+        for value in ["/a%zz", "/a\\b", "/ä", "a"] {
+            assert_eq!(translated(value).unwrap_err().field, "path.value", "{value}");
+        }
+    }
+}

@@ -26,7 +26,6 @@ use std::sync::Arc;
 use proxy::ir::Ir;
 
 use crate::store::Snapshot;
-pub(crate) use matching::check_pattern;
 pub use status::{Problem, Statuses};
 
 /// What a snapshot means.

@@ -1,0 +1,123 @@
+//! What translation remembers never changes an answer: after an edit of an object that others refer
+//! to, the warm cache gives what a cold one gives, and the edit is seen.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+use control::api::Kind;
+use control::store::Store;
+use control::translate::{Cache, Translation, translate};
+use control::yaml;
+
+const SECRET: &str = include_str!("../../k8s/examples/quickstart/secret.yaml");
+
+const OBJECTS: &str = r#"
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gw, namespace: default}
+spec:
+  gatewayClassName: ringway
+  listeners:
+  - name: https
+    port: 443
+    protocol: HTTPS
+    tls: {certificateRefs: [{name: quickstart-tls}]}
+    allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {team: blue}}}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {team: blue}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: back, annotations: {ringway.dev/endpoints: "10.0.0.1:8080"}}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: ReferenceGrant
+metadata: {name: grant, namespace: back}
+spec:
+  from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: shop}]
+  to: [{group: "", kind: Service}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: one, namespace: shop}
+spec:
+  parentRefs: [{name: gw, namespace: default}]
+  rules: [{backendRefs: [{name: web, namespace: back, port: 80}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: two, namespace: shop}
+spec:
+  parentRefs: [{name: gw, namespace: default}]
+  hostnames: [two.example.com]
+"#;
+
+fn put(store: &mut Store, text: &str) {
+    let (documents, errors) = yaml::parse(text);
+    assert_eq!(errors, []);
+    for node in documents {
+        let kind = Kind::of(node.text_of("apiVersion").unwrap(), node.text_of("kind").unwrap());
+        store.put(kind.unwrap().decode(&node).unwrap());
+    }
+}
+
+/// Translates all objects, edits one, and gives the answers before and after, the latter warm.
+fn edited(edit: impl FnOnce(&mut Store)) -> (Translation, Translation) {
+    let mut store = Store::new(Some("ringway".into()), [].into());
+    put(&mut store, OBJECTS);
+    put(&mut store, SECRET);
+    let mut warm = Cache::default();
+    let before = translate(&store.snapshot(), &mut warm);
+    assert_eq!(before.problems, []);
+    edit(&mut store);
+    let after = translate(&store.snapshot(), &mut warm);
+    assert_eq!(after, translate(&store.snapshot(), &mut Cache::default()));
+    (before, after)
+}
+
+/// The document of [`OBJECTS`] of a kind, with a piece of it replaced.
+fn changed(kind: &str, from: &str, to: &str) -> String {
+    let document = OBJECTS.split("---").find(|text| text.contains(&format!("kind: {kind}\n")));
+    let text = document.unwrap().replace(from, to);
+    assert_ne!(text, document.unwrap());
+    text
+}
+
+#[test]
+fn an_edited_service_is_seen() {
+    let text = changed("Service", "10.0.0.1", "10.0.0.2");
+    let (before, after) = edited(|store| put(store, &text));
+    assert_ne!(before.ir.backends, after.ir.backends);
+    let text = changed("Service", "port: 80}", "port: 81}");
+    let (_, after) = edited(|store| put(store, &text));
+    assert_eq!(after.problems.len(), 1, "the route's port is gone");
+}
+
+#[test]
+fn an_edited_grant_is_seen() {
+    let text = changed("ReferenceGrant", "namespace: shop", "namespace: other");
+    let (_, after) = edited(|store| put(store, &text));
+    assert_eq!(after.problems.len(), 1, "the route may no longer name the Service");
+}
+
+#[test]
+fn an_edited_label_of_a_namespace_is_seen() {
+    let text = changed("Namespace", "blue", "red");
+    let (before, after) = edited(|store| put(store, &text));
+    let attached = |found: &Translation| found.ir.ports[0].listeners[0].routes.len();
+    assert_eq!((attached(&before), attached(&after)), (2, 0));
+}
+
+#[test]
+fn a_secret_that_turned_bad_is_told_and_still_served() {
+    let broken = SECRET.replace("tls.key: ", "tls.key: AAAA");
+    let (before, after) = edited(|store| put(store, &broken));
+    assert_eq!(before.ir, after.ir);
+    assert_eq!(after.problems.len(), 1);
+    let (_, after) = edited(|store| {
+        store.remove(Kind::Secret, &control::api::Name::new("default", "quickstart-tls"));
+    });
+    assert!(after.ir.ports.is_empty(), "a removed Secret is served no longer");
+}
