@@ -167,6 +167,7 @@ async fn pump<R: Runtime>(
     let mut encoder = BodyWriter::new(task.to);
     let quota = limits::BODY_BYTES_PER_SECOND_MIN * task.window.as_secs();
     let mut in_window = quota;
+    let mut window_end = R::now();
     loop {
         let Ok(moved) = decode(&mut client.input, &mut body, &mut encoder, &mut out) else {
             return UploadEnd::Failed(Fault::Malformed(400));
@@ -176,21 +177,24 @@ async fn pump<R: Runtime>(
             encoder.finish(body.trailers(), &mut out);
         }
         if !out.is_empty() {
+            // The time that the backend takes is not the client's.
             client.deadline.clear();
-            in_window = quota;
+            let paused = R::now();
             out = match sink.send(out).await {
                 Ok(out) => out,
                 Err(_) => return UploadEnd::Refused,
             };
             out.clear();
+            window_end += R::now() - paused;
         }
         if body.is_done() {
             return UploadEnd::Whole(out);
         }
         if in_window >= quota {
             in_window = 0;
-            client.deadline.set(R::now() + task.window);
+            window_end = R::now() + task.window;
         }
+        client.deadline.set_for_reading(window_end);
         let before = client.input.bytes().len();
         match client.fill(Size::Large).await {
             Ok(true) => in_window += (client.input.bytes().len() - before) as u64,
