@@ -201,7 +201,7 @@ fn a_certificate_is_rotated_without_a_failed_handshake_and_a_bad_secret_changes_
         });
         dir.write("secret.yaml", &(bad.collect::<Vec<_>>().join("\n") + "\n"));
         wait_for("the problem in /status", || {
-            (gateway.status()["problems"].as_array()?.len() > 0).then_some(())
+            (!gateway.status()["problems"].as_array()?.is_empty()).then_some(())
         });
         let (out, error, code) = get(&second);
         assert_eq!(code, Some(0), "the last good certificate is served: {out}{error}");

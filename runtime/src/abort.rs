@@ -30,6 +30,15 @@ impl Abort {
         }
     }
 
+    /// Ends receiving only: what waits for input sees the end, and an answer can still be sent.
+    pub fn abort_reading(&self) {
+        let fd = self.fd.get();
+        if fd != GONE {
+            // SAFETY: as in `abort`.
+            unsafe { libc::shutdown(fd, libc::SHUT_RD) };
+        }
+    }
+
     /// Makes the coming close a reset (RST), so that the peer cannot take what it got for a whole.
     pub fn reset(&self) {
         let fd = self.fd.get();

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use proxy::fault::Fault;
 use proxy::http::RequestHead;
 
 use crate::trace::Trace;
@@ -35,7 +36,8 @@ impl Line<'_> {
         object.text("client", self.client.as_bytes());
         object.text("listener", trace.listener.map_or("-", |listener| &listener.name).as_bytes());
         // A refused head has no parts that could be trusted.
-        if !matches!(trace.fault, Some(proxy::fault::Fault::Malformed(_))) {
+        let refused = |fault| matches!(fault, Fault::Malformed(_) | Fault::HeaderTimeout);
+        if !trace.fault.is_some_and(refused) {
             object.text("method", self.head.method_str().as_bytes());
             object.text("host", self.head.host().as_bytes());
             object.text("path", self.head.path().as_bytes());

@@ -36,6 +36,8 @@ struct Slab {
 struct Slot {
     at: Option<Instant>,
     pace: Option<Pace>,
+    /// Ends only the receiving side.
+    reading: bool,
     fired: bool,
     abort: Option<Abort>,
 }
@@ -56,7 +58,7 @@ impl Deadlines {
 
     /// A deadline (not set yet) that ends the connection of `abort`.
     pub(crate) fn register(self: &Rc<Self>, abort: Abort) -> Deadline {
-        let slot = Slot { at: None, pace: None, fired: false, abort: Some(abort) };
+        let slot = Slot { at: None, pace: None, reading: false, fired: false, abort: Some(abort) };
         let mut slab = self.slab.borrow_mut();
         let index = match slab.free.pop() {
             Some(index) => {
@@ -102,12 +104,17 @@ impl Deadlines {
 impl Deadline {
     /// Ends the connection at `at` unless set again or cleared.
     pub(crate) fn set(&self, at: Instant) {
-        self.put(at, None);
+        self.put(at, None, false);
+    }
+
+    /// Ends the receiving side at `at`, so that the client can still be told why.
+    pub(crate) fn set_for_reading(&self, at: Instant) {
+        self.put(at, None, true);
     }
 
     /// Ends the connection when its peer acknowledges fewer than `bytes_min` per `window`.
     pub(crate) fn set_pace(&self, now: Instant, window: Duration, bytes_min: u64) {
-        self.put(now + window, Some(Pace { window, bytes_min, acked: None }));
+        self.put(now + window, Some(Pace { window, bytes_min, acked: None }), false);
     }
 
     pub(crate) fn clear(&self) {
@@ -119,11 +126,12 @@ impl Deadline {
         self.deadlines.slab.borrow().slots[self.index as usize].fired
     }
 
-    fn put(&self, at: Instant, pace: Option<Pace>) {
+    fn put(&self, at: Instant, pace: Option<Pace>, reading: bool) {
         let mut slab = self.deadlines.slab.borrow_mut();
         let slot = &mut slab.slots[self.index as usize];
         slot.at = Some(at);
         slot.pace = pace;
+        slot.reading = reading;
         if slab.earliest.is_none_or(|earliest| at < earliest) {
             slab.earliest = Some(at);
         }
@@ -133,7 +141,8 @@ impl Deadline {
 impl Drop for Deadline {
     fn drop(&mut self) {
         let mut slab = self.deadlines.slab.borrow_mut();
-        slab.slots[self.index as usize] = Slot { at: None, pace: None, fired: false, abort: None };
+        slab.slots[self.index as usize] =
+            Slot { at: None, pace: None, reading: false, fired: false, abort: None };
         slab.free.push(self.index);
     }
 }
@@ -153,6 +162,6 @@ impl Slot {
         }
         self.at = None;
         self.fired = true;
-        abort.abort();
+        if self.reading { abort.abort_reading() } else { abort.abort() }
     }
 }

@@ -186,6 +186,7 @@ async fn pump<R: Runtime>(
             encoder.finish(body.trailers(), &mut out);
         }
         if !out.is_empty() {
+            // The time that the backend takes is not the client's.
             client.deadline.clear();
             out = match sink.send(out).await {
                 Ok(out) => out,
@@ -200,7 +201,7 @@ async fn pump<R: Runtime>(
             (in_window, waited) = (0, Duration::ZERO);
         }
         let since = R::now();
-        client.deadline.set(since + task.window.saturating_sub(waited));
+        client.deadline.set_for_reading(since + task.window.saturating_sub(waited));
         let before = client.input.bytes().len();
         let filled = client.fill(Size::Large).await;
         waited += R::now().saturating_duration_since(since);

@@ -126,6 +126,11 @@ impl<R: Runtime> Shard<R> {
         Rc::clone(&self.installed.borrow())
     }
 
+    /// Whether a drain has begun: no connection may be kept, whatever epoch its exchange began with.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining_since.get().is_some()
+    }
+
     /// Counts a new client connection in; false when the shard is full.
     pub(crate) fn admit(&self) -> bool {
         let full = self.connections.get() >= self.connections_max;

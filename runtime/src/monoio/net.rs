@@ -66,8 +66,9 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<Listener> {
 
 pub(crate) async fn connect(address: SocketAddr) -> io::Result<(Sink, Stream)> {
     let stream = TcpStream::connect_addr(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(Connection::halves(stream))
+    let halves = Connection::halves(stream);
+    socket::set_options((&halves.0.socket.fd()).into())?;
+    Ok(halves)
 }
 
 /// Waits on a duplicate, since the drivers register and close what they are given.

@@ -7,8 +7,9 @@ mod owner;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::buf::Buf;
 
@@ -19,6 +20,12 @@ pub use self::owner::owner_of;
 pub const BACKLOG_MAX: i32 = 65_535;
 /// The shortest queue we ask for where the kernel does not tell its limit.
 const BACKLOG_DEFAULT: i32 = 4096;
+/// A connection that is silent for so long is probed.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(45);
+/// Time between two probes.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Unanswered probes that end a connection.
+const KEEPALIVE_PROBES: u32 = 3;
 
 /// Opens a non-blocking listening socket that may share its address with others of this user
 /// (SO_REUSEPORT). `[::]` takes IPv4 too, and becomes `0.0.0.0` where there is no IPv6.
@@ -84,12 +91,23 @@ fn backlog() -> i32 {
         .min(BACKLOG_MAX)
 }
 
+/// What every connection has: TCP_NODELAY, and keep-alive probes, so that a peer that vanished without
+/// a word is noticed within a minute or so even where nothing is being sent.
+pub(crate) fn set_options(socket: SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
 /// Accepts one connection if one waits: non-blocking, closed on exec, TCP_NODELAY.
 pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(TcpStream, SocketAddr)> {
     let (socket, address) =
         SockRef::from(&listener).accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)?;
-    // A peer that is already gone may refuse the option; its connection ends by itself.
-    let _ = socket.set_tcp_nodelay(true);
+    // A peer that is already gone may refuse the options; its connection ends by itself.
+    let _ = set_options(SockRef::from(&socket));
     let address =
         address.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
     Ok((socket.into(), canonical(address)))
@@ -144,7 +162,7 @@ pub(crate) fn connecting(address: SocketAddr) -> io::Result<Socket> {
         Type::STREAM.nonblocking().cloexec(),
         Some(Protocol::TCP),
     )?;
-    socket.set_tcp_nodelay(true)?;
+    set_options(SockRef::from(&socket))?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(socket),

@@ -328,11 +328,7 @@ async fn download_half<'e, R: Runtime>(
             Err(_) => failed(Fault::ClientGone, true, false),
         };
     }
-    let delivery = Delivery::of(
-        request,
-        response,
-        keep.get() && flight.installed.epoch.settings.drain.is_none(),
-    );
+    let delivery = Delivery::of(request, response, keep.get() && flight.may_keep());
     let mut head = std::mem::take(out);
     head.clear();
     forward.write_response(request, response, delivery, &mut head);

@@ -64,12 +64,7 @@ impl<R: Runtime> Downstream<R> {
         self.writer.stall_window = installed.epoch.settings.timeouts.response_stall;
         let mut trace = Trace::start(R::now());
         let next = match head {
-            Err(NoHead::Gone) => {
-                if self.reader.deadline.fired() {
-                    shard.recorder.fault(Fault::HeaderTimeout);
-                }
-                return Next::Drop;
-            }
+            Err(NoHead::Gone) => return Next::Drop,
             Err(NoHead::Refused(fault)) => {
                 scratch.request.keep_alive = false;
                 self.reply(&refusal(fault), &installed, scratch, &mut trace).await
@@ -136,7 +131,7 @@ impl<R: Runtime> Downstream<R> {
             if !timed {
                 timed = true;
                 let header = shard.installed().epoch.settings.timeouts.header;
-                self.reader.deadline.set(R::now() + header);
+                self.reader.deadline.set_for_reading(R::now() + header);
             }
             self.more_of_head().await?;
         }
@@ -148,6 +143,9 @@ impl<R: Runtime> Downstream<R> {
             let before = self.reader.input.bytes().len();
             match self.reader.fill(Size::Small).await {
                 Ok(true) => {}
+                Ok(false) | Err(_) if self.reader.deadline.fired() => {
+                    return Err(NoHead::Refused(Fault::HeaderTimeout));
+                }
                 Ok(false) | Err(_) => return Err(NoHead::Gone),
             }
             let bytes = self.reader.input.bytes();
@@ -234,7 +232,7 @@ impl<R: Runtime> Writer<R> {
     ) -> io::Result<()> {
         trace.fault = Some(fault);
         let head = &scratch.request;
-        let (method, version) = if matches!(fault, Fault::Malformed(_)) {
+        let (method, version) = if matches!(fault, Fault::Malformed(_) | Fault::HeaderTimeout) {
             (Method::Get, Version::Http11)
         } else {
             (head.method, head.version)

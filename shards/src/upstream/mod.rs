@@ -115,6 +115,11 @@ impl<'s, R: Runtime> InFlight<'s, R> {
         Self { shard, installed, endpoint, outcome: Outcome::Unknown, ended: None }
     }
 
+    /// Whether connections may be kept behind this exchange.
+    pub(crate) fn may_keep(&self) -> bool {
+        !self.shard.is_draining()
+    }
+
     /// Its response head is here.
     pub(crate) fn answered(&self) {
         self.shard.local.borrow_mut().answered(self.endpoint);
