@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Instant;
 
 use proxy::balance::Outcome;
 use proxy::exchange::{Delivery, Forward};
@@ -72,13 +73,10 @@ impl<R: Runtime> Downstream<R> {
                     flight.outcome = Outcome::Failed;
                     drop(flight);
                     now = R::now();
-                    let other = forward.again(&mut shard.local.borrow_mut(), now);
-                    match other.filter(|_| attempts < ATTEMPTS_MAX) {
-                        Some(other) => forward = other,
-                        None => return self.fail(fault, installed, scratch, trace).await,
-                    }
-                    attempts += 1;
-                    shard.recorder.retry();
+                    let Some(other) = another(shard, &forward, attempts, now) else {
+                        return self.fail(fault, installed, scratch, trace).await;
+                    };
+                    (forward, attempts) = (other, attempts + 1);
                     trace.forwarded(&forward);
                     continue;
                 }
@@ -112,14 +110,12 @@ impl<R: Runtime> Downstream<R> {
                     if failure.fault.is_endpoints() {
                         flight.outcome = if again { Outcome::Unknown } else { Outcome::Failed };
                     }
-                    if again && attempts < ATTEMPTS_MAX {
-                        attempts += 1;
-                        shard.recorder.retry();
-                        shard.pool.forget(forward.address);
-                        now = R::now();
-                        continue;
+                    if !again || attempts >= ATTEMPTS_MAX {
+                        return self.give_up(&failure, installed, scratch, trace).await;
                     }
-                    return self.give_up(&failure, installed, scratch, trace).await;
+                    (now, attempts) = (R::now(), attempts + 1);
+                    shard.recorder.retry();
+                    shard.pool.forget(forward.address);
                 }
             }
         }
@@ -391,6 +387,19 @@ async fn read_final_head<R: Runtime>(
 /// A 1xx that another response follows; 101 is final for HTTP.
 fn is_interim(status: u16) -> bool {
     (100..200).contains(&status) && status != 101
+}
+
+/// Another endpoint for a request that none has seen yet; `None` when it has had its tries.
+fn another<'e, R: Runtime>(
+    shard: &Shard<R>,
+    forward: &Forward<'e>,
+    attempts: u32,
+    now: Instant,
+) -> Option<Forward<'e>> {
+    let other = forward.again(&mut shard.local.borrow_mut(), now);
+    let other = other.filter(|_| attempts < ATTEMPTS_MAX)?;
+    shard.recorder.retry();
+    Some(other)
 }
 
 /// The length of the request's body if all of it is at the start of `input` (or there is none), and
