@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
@@ -35,7 +35,7 @@ fn a_proxied_keep_alive_request_allocates_nothing() {
         let mut block = [0; 1024];
         let mut send = |request: &[u8]| {
             client.write_all(request).unwrap();
-            assert!(client.read(&mut block).unwrap() > 0);
+            assert!(support::read_some(&mut client, &mut block).unwrap() > 0);
         };
         for _ in 0..500 {
             send(GET);
@@ -68,7 +68,7 @@ fn backend() -> SocketAddr {
                 ignore_this_thread();
                 stream.set_nodelay(true).unwrap();
                 let mut block = [0; 2048];
-                while stream.read(&mut block).is_ok_and(|n| n > 0) {
+                while support::read_some(&mut stream, &mut block).is_ok_and(|n| n > 0) {
                     stream.write_all(RESPONSE).unwrap();
                 }
             });

@@ -74,7 +74,7 @@ impl<R: Runtime> Downstream<R> {
                     drop(flight);
                     now = R::now();
                     let Some(other) = another(shard, &forward, attempts, now) else {
-                        return self.fail(fault, installed, scratch, trace).await;
+                        return Box::pin(self.fail(fault, installed, scratch, trace)).await;
                     };
                     (forward, attempts) = (other, attempts + 1);
                     trace.forwarded(&forward);
@@ -96,7 +96,7 @@ impl<R: Runtime> Downstream<R> {
                 }
                 Ended::Switched => {
                     flight.outcome = Outcome::Answered;
-                    tunnel::run(shard, self, upstream).await;
+                    Box::pin(tunnel::run(shard, self, upstream)).await;
                     return Next::Drop;
                 }
                 Ended::Answered(fault) => {
@@ -111,7 +111,7 @@ impl<R: Runtime> Downstream<R> {
                         flight.outcome = if again { Outcome::Unknown } else { Outcome::Failed };
                     }
                     if !again || attempts >= ATTEMPTS_MAX {
-                        return self.give_up(&failure, installed, scratch, trace).await;
+                        return Box::pin(self.give_up(&failure, installed, scratch, trace)).await;
                     }
                     (now, attempts) = (R::now(), attempts + 1);
                     shard.recorder.retry();
@@ -154,7 +154,8 @@ impl<R: Runtime> Downstream<R> {
                 }
                 ended
             }
-            None => self.stream_both(forward, upstream, flight, scratch, trace).await,
+            // Boxed, as every path that few requests take: it would weigh on each idle connection.
+            None => Box::pin(self.stream_both(forward, upstream, flight, scratch, trace)).await,
         }
     }
 

@@ -50,7 +50,7 @@ pub(super) async fn serve<R: Runtime>(shard: &Rc<Shard<R>>, client: &mut Downstr
         client.served += 1;
         match next {
             Next::Keep => {}
-            Next::Close => return client.linger().await,
+            Next::Close => return Box::pin(client.linger()).await,
             Next::Drop => return,
         }
     }
@@ -67,10 +67,12 @@ impl<R: Runtime> Downstream<R> {
             Err(NoHead::Gone) => return Next::Drop,
             Err(NoHead::Refused(fault)) => {
                 scratch.request.keep_alive = false;
-                self.reply(&refusal(fault), &installed, scratch, &mut trace).await
+                Box::pin(self.reply(&refusal(fault), &installed, scratch, &mut trace)).await
             }
             Ok(()) => match self.route(shard, &installed, &scratch.request, &mut trace) {
-                Step::Reply(reply) => self.reply(&reply, &installed, scratch, &mut trace).await,
+                Step::Reply(reply) => {
+                    Box::pin(self.reply(&reply, &installed, scratch, &mut trace)).await
+                }
                 Step::Forward(forward) => {
                     trace.forwarded(&forward);
                     self.forward(shard, &installed, forward, scratch, &mut trace).await

@@ -89,7 +89,7 @@ pub(crate) async fn serve<R: Runtime>(
         served: 0,
         last: None,
     };
-    if client.handshake(&shard).await {
+    if Box::pin(client.handshake(&shard)).await {
         h1::serve(&shard, &mut client).await;
     }
     shard.connection_closed();

@@ -133,12 +133,22 @@ pub(crate) fn read_to_end(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Like `read`, but goes on after a signal: rings of this process interrupt reads with a timeout.
+pub(crate) fn read_some(stream: &mut TcpStream, block: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.read(block) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
 /// Reads until `stream` has given a whole message that ends with `end`.
 pub(crate) fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let mut bytes = Vec::new();
     let mut block = [0; 4096];
     while !bytes.ends_with(end.as_bytes()) {
-        let n = stream.read(&mut block).unwrap_or_else(|error| {
+        let n = read_some(stream, &mut block).unwrap_or_else(|error| {
             panic!("{error}; wanted {end:?}, so far {}", bytes.escape_ascii())
         });
         assert!(n > 0, "closed; wanted {end:?}, so far {}", bytes.escape_ascii());
@@ -201,7 +211,7 @@ pub(crate) struct Tap {
 impl Tap {
     pub(crate) fn read(&mut self) -> Option<Vec<u8>> {
         let mut block = vec![0; 65536];
-        match self.stream.read(&mut block) {
+        match read_some(&mut self.stream, &mut block) {
             Ok(0) | Err(_) => None,
             Ok(n) => {
                 block.truncate(n);
