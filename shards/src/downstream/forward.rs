@@ -74,7 +74,7 @@ impl<R: Runtime> Downstream<R> {
                     drop(flight);
                     now = R::now();
                     let Some(other) = another(shard, &forward, attempts, now) else {
-                        return Box::pin(self.fail(fault, installed, scratch, trace)).await;
+                        return Box::pin(self.answer(fault, None, installed, scratch, trace)).await;
                     };
                     (forward, attempts) = (other, attempts + 1);
                     trace.forwarded(&forward);
@@ -236,18 +236,7 @@ impl<R: Runtime> Downstream<R> {
             self.writer.abort.reset();
             return Next::Drop;
         }
-        self.fail(failure.fault, installed, scratch, trace).await
-    }
-
-    /// Answers a request that no backend answered.
-    async fn fail(
-        &mut self,
-        fault: Fault,
-        installed: &Installed,
-        scratch: &mut Scratch,
-        trace: &mut Trace<'_>,
-    ) -> Next {
-        self.answer(fault, None, installed, scratch, trace).await
+        self.answer(failure.fault, None, installed, scratch, trace).await
     }
 }
 
@@ -368,7 +357,7 @@ async fn read_final_head<R: Runtime>(
             }
             Err(_) => return Err(malformed),
         }
-        if !is_interim(response.status) {
+        if !response.is_interim() {
             return Ok(());
         }
         interim += 1;
@@ -383,11 +372,6 @@ async fn read_final_head<R: Runtime>(
             *out = writer.send(head).await.map_err(|_| gone)?;
         }
     }
-}
-
-/// A 1xx that another response follows; 101 is final for HTTP.
-fn is_interim(status: u16) -> bool {
-    (100..200).contains(&status) && status != 101
 }
 
 /// Another endpoint for a request that none has seen yet; `None` when it has had its tries.
