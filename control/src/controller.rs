@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use proxy::epoch::{Epoch, Settings};
 use proxy::ir::Ir;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
 use crate::complaints::Complaints;
@@ -84,6 +85,8 @@ pub struct Parts<S, E, I> {
     pub access_log: AccessLog,
     /// How epochs are made.
     pub compile: Compile,
+    /// Told the statuses whose epoch every shard runs; nobody need listen.
+    pub installed: watch::Sender<Arc<Statuses>>,
 }
 
 /// The loop and what it remembers.
@@ -165,7 +168,11 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
     /// Builds from the source and publishes if it differs from what is published.
     fn rebuild(&mut self) {
         let started = Instant::now();
-        let Built { ir, statuses, problems, gateways } = self.parts.source.build();
+        let Some(built) = self.parts.source.build() else {
+            tracing::debug!("the configuration is not complete yet");
+            return;
+        };
+        let Built { ir, statuses, problems, gateways } = built;
         self.tell(&problems, gateways);
         {
             let mut state = self.parts.state.lock();
@@ -177,7 +184,7 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             tracing::debug!("nothing changed for the shards");
             match &mut self.pending {
                 Some((_, pending)) => *pending = statuses,
-                None => self.parts.state.lock().statuses = statuses,
+                None => self.show(statuses),
             }
             return;
         }
@@ -243,8 +250,15 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
         if self.pending.as_ref().is_some_and(|(id, _)| installed >= *id)
             && let Some((_, statuses)) = self.pending.take()
         {
-            state.statuses = statuses;
+            drop(state);
+            self.show(statuses);
         }
+    }
+
+    /// Shows statuses whose epoch every shard runs.
+    fn show(&self, statuses: Arc<Statuses>) {
+        self.parts.state.lock().statuses = Arc::clone(&statuses);
+        self.parts.installed.send_replace(statuses);
     }
 
     fn became_ready(&self) -> bool {

@@ -25,7 +25,9 @@ impl<'e> Filters<'e> {
             Filter::RequestHeaderModifier(modifier) => Some(modifier),
             Filter::ResponseHeaderModifier(_)
             | Filter::RequestRedirect(_)
-            | Filter::UrlRewrite(_) => None,
+            | Filter::UrlRewrite(_)
+            | Filter::RequestMirror(_)
+            | Filter::Cors(_) => None,
         })
     }
 
@@ -35,7 +37,9 @@ impl<'e> Filters<'e> {
             Filter::ResponseHeaderModifier(modifier) => Some(modifier),
             Filter::RequestHeaderModifier(_)
             | Filter::RequestRedirect(_)
-            | Filter::UrlRewrite(_) => None,
+            | Filter::UrlRewrite(_)
+            | Filter::RequestMirror(_)
+            | Filter::Cors(_) => None,
         })
     }
 
@@ -47,7 +51,9 @@ impl<'e> Filters<'e> {
                 Filter::UrlRewrite(rewrite) => Some(rewrite),
                 Filter::RequestHeaderModifier(_)
                 | Filter::ResponseHeaderModifier(_)
-                | Filter::RequestRedirect(_) => None,
+                | Filter::RequestRedirect(_)
+                | Filter::RequestMirror(_)
+                | Filter::Cors(_) => None,
             })
         };
         find(self.backend).or_else(|| find(self.rule))
@@ -65,6 +71,8 @@ pub fn redirect_of(filters: &[Filter]) -> Option<&Redirect> {
         Filter::RequestRedirect(redirect) => Some(redirect),
         Filter::RequestHeaderModifier(_)
         | Filter::ResponseHeaderModifier(_)
-        | Filter::UrlRewrite(_) => None,
+        | Filter::UrlRewrite(_)
+        | Filter::RequestMirror(_)
+        | Filter::Cors(_) => None,
     })
 }

@@ -257,6 +257,7 @@ pub(crate) fn config(rules: Vec<ir::Rule>, backends: &[(&str, Vec<SocketAddr>)])
     let route = ir::Route { name: "default/route".into(), created: 0, rules };
     let listener = ir::Listener {
         name: "default/gateway/http".into(),
+        port: 80,
         hostname: None,
         tls: None,
         routes: vec![ir::AttachedRoute { hostnames: Vec::new(), route: Arc::new(route) }],
@@ -280,14 +281,12 @@ pub(crate) fn config(rules: Vec<ir::Rule>, backends: &[(&str, Vec<SocketAddr>)])
 /// A rule for everything below `prefix`.
 pub(crate) fn rule(prefix: &str, backends: &[(&str, u32)]) -> ir::Rule {
     ir::Rule {
-        name: None,
         matches: vec![ir::Match {
             path: ir::PathMatch::Prefix(prefix.into()),
             method: None,
             headers: Vec::new(),
             query: Vec::new(),
         }],
-        filters: Vec::new(),
         backends: backends
             .iter()
             .map(|(name, weight)| ir::BackendRef {
@@ -296,6 +295,7 @@ pub(crate) fn rule(prefix: &str, backends: &[(&str, u32)]) -> ir::Rule {
                 filters: Vec::new(),
             })
             .collect(),
+        ..ir::Rule::default()
     }
 }
 
