@@ -1,31 +1,25 @@
+// Command cluster brings up a Kubernetes control plane and one node on this machine, without containers, for tests of
+// gateways. It is etcd, kube-apiserver, kube-controller-manager, kube-proxy, a node agent and a command line in one
+// binary; every process of a cluster is an instance of it.
 package main
 
 import (
 	"os"
+	"runtime"
 
-	_ "github.com/vishvananda/netlink"
-	_ "golang.org/x/sys/unix"
-	"go.etcd.io/etcd/server/v3/etcdmain"
-	_ "k8s.io/client-go/informers"
-	_ "k8s.io/client-go/kubernetes"
-	_ "k8s.io/client-go/dynamic"
-	_ "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
-	_ "k8s.io/client-go/tools/clientcmd"
-	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
-	kcm "k8s.io/kubernetes/cmd/kube-controller-manager/app"
-	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
-	_ "sigs.k8s.io/yaml"
+	"ringway.dev/cluster/internal/command"
 )
 
+func init() {
+	// The main goroutine keeps the main thread, so that no other one changes the namespaces of that thread: it cannot
+	// be thrown away, and /proc/self shows its namespaces as the process's.
+	runtime.LockOSThread()
+}
+
 func main() {
-	switch os.Args[1] {
-	case "etcd":
-		etcdmain.Main(os.Args)
-	case "apiserver":
-		apiserver.NewAPIServerCommand().Execute()
-	case "kcm":
-		kcm.NewControllerManagerCommand().Execute()
-	case "proxy":
-		proxy.NewProxyCommand().Execute()
+	arguments := os.Args[1:]
+	if len(arguments) > 0 && arguments[0] == "internal" {
+		os.Exit(command.RunInternal(arguments[1:]))
 	}
+	os.Exit(command.Run(arguments))
 }
