@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -15,6 +17,7 @@ import (
 
 	"ringway.dev/cluster/internal/space"
 	"ringway.dev/cluster/internal/state"
+	"ringway.dev/cluster/internal/supervisor"
 )
 
 // Exit statuses of a shell for commands that do not run.
@@ -41,13 +44,11 @@ func execute(arguments []string) error {
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
 	command.Dir = dir
 	command.Env = append(os.Environ(), "KUBECONFIG="+folder.Kubeconfig())
-	// Should this process be killed, so is the command.
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	return space.OnThread(func() error {
 		if err := enter(folder, identity, *pod); err != nil {
 			return err
 		}
-		return runForwarding(command)
+		return runForwarding(command, supervisor.Dial(folder))
 	})
 }
 
@@ -83,8 +84,9 @@ func processOf(folder state.Folder, pod string) (int, error) {
 	return 0, fmt.Errorf("no process of pod %s runs", pod)
 }
 
-// runForwarding runs a command and hands signals on to it.
-func runForwarding(command *exec.Cmd) error {
+// runForwarding runs a command and hands signals on to it. Should this process be killed, the supervisor kills the
+// command: the kernel's way to do that knows no parents in other process namespaces.
+func runForwarding(command *exec.Cmd, supervisor *supervisor.Client) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
 	defer signal.Stop(signals)
@@ -97,6 +99,8 @@ func runForwarding(command *exec.Cmd) error {
 	}
 	ended := make(chan struct{})
 	go forward(command.Process, signals, ended)
+	// Without a supervisor there is no command for long.
+	go func() { _ = supervisor.Tie(context.Background(), inner(command.Process.Pid)) }()
 	err := command.Wait()
 	close(ended)
 	var failed *exec.ExitError
@@ -107,6 +111,25 @@ func runForwarding(command *exec.Cmd) error {
 		return ExitError(exitSignal + int(status.Signal()))
 	}
 	return ExitError(failed.ExitCode())
+}
+
+// inner gives a process's number in the innermost namespace that has one for it, 0 if it is gone.
+func inner(pid int) int {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for _, line := range strings.Split(string(content), "\n") {
+		if numbers, found := strings.CutPrefix(line, "NSpid:"); found {
+			fields := strings.Fields(numbers)
+			number, err := strconv.Atoi(fields[len(fields)-1])
+			if err != nil {
+				return 0
+			}
+			return number
+		}
+	}
+	return 0
 }
 
 func forward(process *os.Process, signals <-chan os.Signal, ended <-chan struct{}) {

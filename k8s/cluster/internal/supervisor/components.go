@@ -96,11 +96,9 @@ func apiServerArgs(folder state.Folder) []string {
 }
 
 func controllerArgs(folder state.Folder) []string {
-	kubeconfig := folder.Key("controllers.kubeconfig")
 	return []string{
-		"--kubeconfig=" + kubeconfig,
-		"--authentication-kubeconfig=" + kubeconfig,
-		"--authorization-kubeconfig=" + kubeconfig,
+		"--kubeconfig=" + folder.Key("controllers.kubeconfig"),
+		"--authentication-skip-lookup=true",
 		"--bind-address=127.0.0.1",
 		"--secure-port=" + strconv.Itoa(managerPort),
 		"--controllers=" + controllers,

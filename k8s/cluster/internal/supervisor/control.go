@@ -9,8 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ringway.dev/cluster/internal/state"
 )
@@ -42,7 +45,25 @@ func (s *Supervisor) control() error {
 		defer cancel()
 		return c.await(ctx)
 	}))
+	mux.HandleFunc("POST /tie/{pid}", tie)
 	return http.Serve(listener, mux)
+}
+
+// tie kills a process of the namespace when the request ends before it does: whoever ran it is gone.
+func tie(w http.ResponseWriter, r *http.Request) {
+	pid, err := strconv.Atoi(r.PathValue("pid"))
+	if err != nil || pid <= 1 {
+		http.Error(w, "want the number of a process", http.StatusBadRequest)
+		return
+	}
+	handle, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		// It has ended.
+		return
+	}
+	defer unix.Close(handle)
+	<-r.Context().Done()
+	_ = unix.PidfdSendSignal(handle, unix.SIGKILL, nil, 0)
 }
 
 func (s *Supervisor) onComponent(act func(context.Context, *component) error) http.HandlerFunc {
@@ -98,6 +119,13 @@ func (c *Client) Kill(ctx context.Context, component string) error {
 // Start brings a component back and waits until it answers.
 func (c *Client) Start(ctx context.Context, component string) error {
 	_, err := c.do(ctx, http.MethodPost, "/start/"+url.PathEscape(component))
+	return err
+}
+
+// Tie has a process of the namespace, by its number there, killed when the calling process ends. It does not return
+// before.
+func (c *Client) Tie(ctx context.Context, pid int) error {
+	_, err := c.do(ctx, http.MethodPost, "/tie/"+strconv.Itoa(pid))
 	return err
 }
 
