@@ -19,7 +19,7 @@
 
 {{/* A name for what has no namespace: two releases of one name in two namespaces do not meet. */}}
 {{- define "ringway.clusterName" -}}
-{{- printf "%s-%s" .Release.Namespace (include "ringway.fullname" .) -}}
+{{- printf "%s.%s" (include "ringway.fullname" .) .Release.Namespace -}}
 {{- end -}}
 
 {{- define "ringway.serviceAccountName" -}}
