@@ -27,8 +27,22 @@ type event struct {
 
 // Times is how long each test took that ran, and the whole suite.
 type Times struct {
-	Tests map[string]time.Duration
-	Suite time.Duration
+	Tests map[string]time.Duration `json:"tests"`
+	Suite time.Duration            `json:"suite"`
+}
+
+// Write stores the times at path.
+func (t *Times) Write(path string) error {
+	return writeYAML(path, t)
+}
+
+// ReadTimes reads what Write stored.
+func ReadTimes(path string) (*Times, error) {
+	var times Times
+	if err := readYAML(path, &times); err != nil {
+		return nil, err
+	}
+	return &times, nil
 }
 
 // Follow reads the events of a run until its end: progress gets a line for each finished test, and
