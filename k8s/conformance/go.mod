@@ -82,5 +82,3 @@ require (
 )
 
 replace sigs.k8s.io/gateway-api-conformance-images => sigs.k8s.io/gateway-api-conformance-images v0.1.0
-
-tool sigs.k8s.io/gateway-api-conformance-images/echo-basic
