@@ -46,7 +46,7 @@ func execute(arguments []string) error {
 	command := exec.Command(set.Arg(0), set.Args()[1:]...)
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
 	command.Dir = dir
-	command.Env = append(os.Environ(), "KUBECONFIG="+folder.Kubeconfig())
+	command.Env = append(os.Environ(), "KUBECONFIG="+folder.Kubeconfig(), nameVariable+"="+*name)
 	return space.OnThread(func() error {
 		if err := enter(folder, identity, *pod); err != nil {
 			return err
