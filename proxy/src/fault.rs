@@ -31,6 +31,8 @@ pub enum Fault {
     NoEndpoints,
     /// No rule matches.
     NoRoute,
+    /// The rule's CORS filter answers a preflight.
+    Preflight,
     /// The rule answers by a redirect.
     Redirect(u16),
     /// The TLS handshake failed.
@@ -45,7 +47,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault once, with representative statuses, for documentation and tests.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::BackendInvalid,
         Self::BodyTooSlow,
         Self::ClientGone,
@@ -58,6 +60,7 @@ impl Fault {
         Self::Misdirected,
         Self::NoEndpoints,
         Self::NoRoute,
+        Self::Preflight,
         Self::Redirect(302),
         Self::TlsHandshake,
         Self::UpstreamMalformed,
@@ -81,6 +84,7 @@ impl Fault {
             Self::Misdirected => "misdirected",
             Self::NoEndpoints => "no_endpoints",
             Self::NoRoute => "no_route",
+            Self::Preflight => "cors_preflight",
             Self::Redirect(_) => "redirect",
             Self::TlsHandshake => "tls_handshake",
             Self::UpstreamMalformed => "upstream_malformed",
@@ -101,6 +105,7 @@ impl Fault {
             Self::Malformed(status) | Self::Redirect(status) => Some(status),
             Self::Misdirected => Some(421),
             Self::NoEndpoints => Some(503),
+            Self::Preflight => Some(204),
             Self::ClientGone
             | Self::ClientTooSlow
             | Self::TlsHandshake
@@ -128,6 +133,7 @@ impl Fault {
             | Self::Misdirected
             | Self::NoEndpoints
             | Self::NoRoute
+            | Self::Preflight
             | Self::Redirect(_)
             | Self::TlsHandshake => false,
         }
@@ -151,6 +157,7 @@ impl Fault {
             Self::Misdirected => "The host belongs to another listener than the TLS session's.",
             Self::NoEndpoints => "The backend has no ready endpoint.",
             Self::NoRoute => "No rule matches the request.",
+            Self::Preflight => "A CORS filter answered a preflight request.",
             Self::Redirect(_) => "A RequestRedirect filter answered.",
             Self::TlsHandshake => "The TLS handshake failed.",
             Self::UpstreamMalformed => "The backend's answer breaks HTTP.",
