@@ -9,6 +9,8 @@
 pub enum Fault {
     /// The rule names no usable backend.
     BackendInvalid,
+    /// A try at the backend took longer than the rule allows.
+    BackendTimeout,
     /// A request body that came slower than the least rate.
     BodyTooSlow,
     /// The client left before its answer was complete.
@@ -33,6 +35,8 @@ pub enum Fault {
     NoRoute,
     /// The rule answers by a redirect.
     Redirect(u16),
+    /// The exchange took longer than the rule allows.
+    RequestTimeout,
     /// The TLS handshake failed.
     TlsHandshake,
     /// The backend's answer was malformed.
@@ -45,8 +49,9 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault once, with representative statuses, for documentation and tests.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::BackendInvalid,
+        Self::BackendTimeout,
         Self::BodyTooSlow,
         Self::ClientGone,
         Self::ClientTooSlow,
@@ -59,6 +64,7 @@ impl Fault {
         Self::NoEndpoints,
         Self::NoRoute,
         Self::Redirect(302),
+        Self::RequestTimeout,
         Self::TlsHandshake,
         Self::UpstreamMalformed,
         Self::UpstreamReset,
@@ -70,6 +76,7 @@ impl Fault {
     pub fn code(self) -> &'static str {
         match self {
             Self::BackendInvalid => "backend_invalid",
+            Self::BackendTimeout => "backend_timeout",
             Self::BodyTooSlow => "body_too_slow",
             Self::ClientGone => "client_gone",
             Self::ClientTooSlow => "client_too_slow",
@@ -82,6 +89,7 @@ impl Fault {
             Self::NoEndpoints => "no_endpoints",
             Self::NoRoute => "no_route",
             Self::Redirect(_) => "redirect",
+            Self::RequestTimeout => "request_timeout",
             Self::TlsHandshake => "tls_handshake",
             Self::UpstreamMalformed => "upstream_malformed",
             Self::UpstreamReset => "upstream_reset",
@@ -96,7 +104,7 @@ impl Fault {
             Self::BackendInvalid => Some(500),
             Self::BodyTooSlow | Self::HeaderTimeout => Some(408),
             Self::ConnectFailed | Self::UpstreamMalformed | Self::UpstreamReset => Some(502),
-            Self::ConnectTimeout => Some(504),
+            Self::BackendTimeout | Self::ConnectTimeout | Self::RequestTimeout => Some(504),
             Self::HostUnclaimed | Self::NoRoute => Some(404),
             Self::Malformed(status) | Self::Redirect(status) => Some(status),
             Self::Misdirected => Some(421),
@@ -109,7 +117,8 @@ impl Fault {
     }
 
     /// Whether it speaks against the endpoint that was asked. What a client does must never count
-    /// there: it could have healthy endpoints ejected.
+    /// there: it could have healthy endpoints ejected. A rule's own time limit does not count either:
+    /// clients choose which requests are slow.
     #[must_use]
     pub fn is_endpoints(self) -> bool {
         match self {
@@ -119,6 +128,7 @@ impl Fault {
             | Self::UpstreamReset
             | Self::UpstreamTruncated => true,
             Self::BackendInvalid
+            | Self::BackendTimeout
             | Self::BodyTooSlow
             | Self::ClientGone
             | Self::ClientTooSlow
@@ -129,6 +139,7 @@ impl Fault {
             | Self::NoEndpoints
             | Self::NoRoute
             | Self::Redirect(_)
+            | Self::RequestTimeout
             | Self::TlsHandshake => false,
         }
     }
@@ -138,6 +149,9 @@ impl Fault {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::BackendInvalid => "The rule names no backend, or one that may not be used.",
+            Self::BackendTimeout => {
+                "A try at the backend took longer than the rule's `timeouts.backendRequest`."
+            }
             Self::BodyTooSlow => "The request body came slower than the least rate.",
             Self::ClientGone => "The client left before its answer was complete.",
             Self::ClientTooSlow => "The client took its response slower than the least rate.",
@@ -152,6 +166,7 @@ impl Fault {
             Self::NoEndpoints => "The backend has no ready endpoint.",
             Self::NoRoute => "No rule matches the request.",
             Self::Redirect(_) => "A RequestRedirect filter answered.",
+            Self::RequestTimeout => "The exchange took longer than the rule's `timeouts.request`.",
             Self::TlsHandshake => "The TLS handshake failed.",
             Self::UpstreamMalformed => "The backend's answer breaks HTTP.",
             Self::UpstreamReset => "The backend closed the connection before it answered.",

@@ -17,7 +17,7 @@ use crate::fault::Fault;
 use crate::filter::{Filters, redirect, redirect_of};
 use crate::http::RequestHead;
 use crate::ir::Protocol;
-use crate::table::{Hit, Rule};
+use crate::table::{Hit, Mirror, Rule};
 
 pub use self::response::{Delivery, write_reply};
 
@@ -65,6 +65,8 @@ pub struct Forward<'e> {
     pub endpoint: EndpointId,
     /// Its address.
     pub address: SocketAddr,
+    /// Mirrors of the backend that was picked; those of the rule are in its policy.
+    pub mirrors: &'e [Mirror],
     slot: u32,
     prefix: usize,
     protocol: Protocol,
@@ -117,6 +119,7 @@ pub fn start<'e>(
         backend,
         endpoint,
         address,
+        mirrors: &choice.mirrors,
         slot,
         prefix,
         protocol: port.protocol,
@@ -129,9 +132,16 @@ impl Forward<'_> {
     /// Another endpoint for the same request, after this one failed before it could have processed
     /// anything. `None` when there is no other.
     #[must_use]
+    pub fn elsewhere(&self, local: &mut Local, now: Instant) -> Option<Self> {
+        self.again(local, now).filter(|other| other.endpoint != self.endpoint)
+    }
+
+    /// Where to try the same request again: at another endpoint, or at the same one where the
+    /// backend has no other. `None` when it has none left.
+    #[must_use]
     pub fn again(&self, local: &mut Local, now: Instant) -> Option<Self> {
         let (endpoint, address) = local.pick_endpoint(self.slot, Some(self.endpoint), now)?;
-        (endpoint != self.endpoint).then_some(Self { endpoint, address, ..*self })
+        Some(Self { endpoint, address, ..*self })
     }
 }
 

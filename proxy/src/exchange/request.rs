@@ -3,7 +3,7 @@
 use super::{Client, Forward};
 use crate::filter::{header, rewrite};
 use crate::h1::encode;
-use crate::http::{Framing, Known, RequestHead};
+use crate::http::{Known, RequestHead};
 use crate::ir::Protocol;
 
 impl Forward<'_> {
@@ -42,12 +42,6 @@ impl Forward<'_> {
         }
         encode::framing(out, head.framing);
         encode::end(out);
-    }
-
-    /// The framing in which the request's body travels on: as it came.
-    #[must_use]
-    pub fn request_framing(&self, head: &RequestHead) -> Framing {
-        head.framing
     }
 
     fn write_target(&self, head: &RequestHead, out: &mut Vec<u8>) {
