@@ -24,7 +24,7 @@ pub(crate) struct Trace<'e> {
     /// Final status sent to the client; 0 if none was.
     pub(crate) status: u16,
     /// Tries at a backend, the first included.
-    pub(crate) attempts: u32,
+    pub(crate) attempts: u16,
     /// Request body bytes.
     pub(crate) bytes_in: u64,
     /// Response bytes, head included.

@@ -17,7 +17,7 @@ use crate::fault::Fault;
 use crate::filter::{Filters, redirect, redirect_of};
 use crate::http::RequestHead;
 use crate::ir::Protocol;
-use crate::table::{Hit, Mirror, Rule};
+use crate::table::{Hit, Mirror, Rule, WeightedBackend};
 
 pub use self::response::{Delivery, write_reply};
 
@@ -65,12 +65,10 @@ pub struct Forward<'e> {
     pub endpoint: EndpointId,
     /// Its address.
     pub address: SocketAddr,
-    /// Mirrors of the backend that was picked; those of the rule are in its policy.
-    pub mirrors: &'e [Mirror],
     slot: u32,
     prefix: usize,
     protocol: Protocol,
-    filters: Filters<'e>,
+    choice: &'e WeightedBackend,
     settings: &'e Settings,
 }
 
@@ -119,16 +117,25 @@ pub fn start<'e>(
         backend,
         endpoint,
         address,
-        mirrors: &choice.mirrors,
         slot,
         prefix,
         protocol: port.protocol,
-        filters: Filters { rule: &rule.filters, backend: &choice.filters },
+        choice,
         settings: &epoch.settings,
     })
 }
 
-impl Forward<'_> {
+impl<'e> Forward<'e> {
+    /// Mirrors of the backend that was picked; those of the rule are in its policy.
+    #[must_use]
+    pub fn mirrors(&self) -> &'e [Mirror] {
+        &self.choice.mirrors
+    }
+
+    fn filters(&self) -> Filters<'e> {
+        Filters { rule: &self.rule.filters, backend: &self.choice.filters }
+    }
+
     /// Another endpoint for the same request, after this one failed before it could have processed
     /// anything. `None` when there is no other.
     #[must_use]

@@ -124,7 +124,7 @@ impl<R: Runtime> Downstream<R> {
 pub(super) fn another<'e, R: Runtime>(
     shard: &Shard<R>,
     forward: &Forward<'e>,
-    attempts: u32,
+    attempts: u16,
     now: Instant,
 ) -> Option<Forward<'e>> {
     let other = forward.elsewhere(&mut shard.local.borrow_mut(), now);
@@ -159,6 +159,6 @@ pub(super) fn is_idempotent(method: Method) -> bool {
 }
 
 /// Endpoints tried for one request, the first included.
-pub(super) const ATTEMPTS_MAX: u32 = 3;
+pub(super) const ATTEMPTS_MAX: u16 = 3;
 /// A body up to this size that is already here is sent with the head.
 const BODY_WITH_HEAD_BYTES_MAX: usize = 16 * 1024;

@@ -51,7 +51,7 @@ impl Mirrors {
         let mut slots = Vec::new();
         {
             let mut local = shard.local.borrow_mut();
-            for mirror in policy.mirrors.iter().chain(forward.mirrors) {
+            for mirror in policy.mirrors.iter().chain(forward.mirrors()) {
                 if local.draw(mirror.numerator, mirror.denominator) {
                     slots.push(mirror.slot);
                 }

@@ -46,7 +46,7 @@ struct Course<'e> {
     /// Retries that the rule allowed so far.
     retries: u32,
     /// Repeats because a kept connection was dead.
-    repeats: u32,
+    repeats: u16,
     /// The wait before the next retry.
     wait: Duration,
     extra: Extra<'e>,
@@ -113,7 +113,7 @@ impl<'e> Course<'e> {
         forward: &Forward<'e>,
         failure: &Failure,
         reused: bool,
-        tries: u32,
+        tries: u16,
     ) -> After<'e> {
         let now = R::now();
         let connecting = matches!(failure.fault, Fault::ConnectFailed | Fault::ConnectTimeout);
@@ -244,7 +244,7 @@ impl<R: Runtime> Downstream<R> {
         scratch: &mut Scratch,
         trace: &mut Trace<'e>,
     ) -> Verdict {
-        trace.attempts += 1;
+        trace.attempts = trace.attempts.saturating_add(1);
         let now = R::now();
         let limits = Limits::of(&course.policy.timeouts, trace.received, now);
         course.prepare(shard, limits);
