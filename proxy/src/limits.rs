@@ -32,6 +32,15 @@ pub const TRAILER_BYTES_MAX: usize = 16 * 1024;
 /// Bytes held per direction of one exchange while relaying.
 pub const RELAY_BYTES_MAX: usize = 64 * 1024;
 
+/// A longer request body is neither sent again by a rule's retry nor mirrored (bytes).
+pub const CAPTURE_BYTES_MAX: usize = 64 * 1024;
+/// Copies of requests in flight to mirrors, per shard.
+pub const MIRRORS_IN_FLIGHT_MAX: u32 = 256;
+/// A copy of a request must be answered whole within this time.
+pub const MIRROR_TIMEOUT: Duration = Duration::from_secs(15);
+/// The wait before a retry grows no further than to this, or to the rule's `backoff` where longer.
+pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(5);
+
 /// A request head must arrive whole within this time.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A TLS handshake must finish within this time.
