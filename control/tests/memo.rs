@@ -136,7 +136,9 @@ fn an_edited_listener_set_is_seen() {
     assert!(after.statuses.listener_sets.is_empty());
     let route = Name::new("shop", "of-set");
     assert!(!after.statuses.http_routes.contains_key(&route), "no parent of ours is left");
-    let (_, after) = edited(|store| store.remove(Kind::ListenerSet, &Name::new("shop", "set")));
+    let (_, after) = edited(|store| {
+        store.remove(Kind::ListenerSet, &Name::new("shop", "set"));
+    });
     assert_eq!(after.problems.len(), 1, "the route names nothing");
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+
 use super::{
     BackendTlsPolicy, ConfigMap, EndpointSlice, Gateway, GatewayClass, HttpRoute, ListenerSet,
     Meta, Name, Namespace, OtherRoute, ReferenceGrant, Secret, Service,
@@ -155,7 +157,7 @@ impl Kind {
     ///
     /// # Errors
     /// The tree does not have the kind's shape.
-    pub fn decode(self, node: &Node) -> Result<Object, DecodeError> {
+    pub fn decode<T: Tree>(self, node: &T) -> Result<Object, T::Error> {
         Ok(match self {
             Self::BackendTlsPolicy => {
                 Object::BackendTlsPolicy(Arc::new(self.placed(node.decode()?)))
@@ -249,6 +251,26 @@ impl Object {
             | Self::TlsRoute(object)
             | Self::UdpRoute(object) => &object.metadata,
         }
+    }
+}
+
+/// The text of an object in some form that serde can read.
+pub trait Tree {
+    /// Why it cannot be decoded.
+    type Error;
+
+    /// Decodes the whole of it.
+    ///
+    /// # Errors
+    /// It does not have the shape of `T`.
+    fn decode<T: DeserializeOwned>(&self) -> Result<T, Self::Error>;
+}
+
+impl Tree for Node {
+    type Error = DecodeError;
+
+    fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        Self::decode(self)
     }
 }
 

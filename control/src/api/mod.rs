@@ -81,7 +81,7 @@ pub use http_route::{
     HeaderMatch, HttpRoute, HttpRouteSpec, Match, PathMatch, PathMatchType, QueryMatch, Retry,
     Rule, Timeouts, ValueMatchType,
 };
-pub use kind::{Kind, Object};
+pub use kind::{Kind, Object, Tree};
 pub use listener_set::{ListenerSet, ListenerSetSpec, ParentGateway};
 pub use meta::{Meta, Name};
 pub use namespace::Namespace;

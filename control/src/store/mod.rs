@@ -83,15 +83,13 @@ impl Store {
         self.snapshot.clone()
     }
 
-    /// Adds or replaces an object.
-    pub fn put(&mut self, object: Object) {
+    /// Adds or replaces an object; says whether that changed anything.
+    pub fn put(&mut self, object: Object) -> bool {
         let name = object.meta().full_name();
         let kind = object.kind();
         let all = &mut self.snapshot;
         match object {
-            Object::BackendTlsPolicy(object) => {
-                insert(&mut all.backend_tls_policies, name, object);
-            }
+            Object::BackendTlsPolicy(object) => insert(&mut all.backend_tls_policies, name, object),
             Object::ConfigMap(object) => insert(&mut all.config_maps, name, object),
             Object::EndpointSlice(object) => insert(&mut all.endpoint_slices, name, object),
             Object::Gateway(object) => insert(&mut all.gateways, name, object),
@@ -106,14 +104,14 @@ impl Store {
             Object::ReferenceGrant(object) => insert(&mut all.reference_grants, name, object),
             Object::Secret(object) => {
                 self.put_certificate(&name, &object);
-                insert(&mut self.snapshot.secrets, name, object);
+                insert(&mut self.snapshot.secrets, name, object)
             }
             Object::Service(object) => insert(&mut all.services, name, object),
         }
     }
 
-    /// Removes an object; a Secret's last good certificate goes with it.
-    pub fn remove(&mut self, kind: Kind, name: &Name) {
+    /// Removes an object; a Secret's last good certificate goes with it. Says whether it was there.
+    pub fn remove(&mut self, kind: Kind, name: &Name) -> bool {
         let all = &mut self.snapshot;
         match kind {
             Kind::BackendTlsPolicy => remove(&mut all.backend_tls_policies, name),
@@ -124,13 +122,13 @@ impl Store {
             Kind::HttpRoute => remove(&mut all.http_routes, name),
             Kind::ListenerSet => remove(&mut all.listener_sets, name),
             Kind::GrpcRoute | Kind::TcpRoute | Kind::TlsRoute | Kind::UdpRoute => {
-                remove(&mut all.other_routes, &(kind, name.clone()));
+                remove(&mut all.other_routes, &(kind, name.clone()))
             }
             Kind::Namespace => remove(&mut all.namespaces, name),
             Kind::ReferenceGrant => remove(&mut all.reference_grants, name),
             Kind::Secret => {
-                remove(&mut all.secrets, name);
                 remove(&mut all.certificates, name);
+                remove(&mut all.secrets, name)
             }
             Kind::Service => remove(&mut all.services, name),
         }
@@ -174,20 +172,24 @@ fn read_certificate(name: &Name, secret: &Secret) -> Result<ir::Certificate, Str
     Ok(certificate)
 }
 
-fn insert<K, T>(map: &mut Arc<BTreeMap<K, T>>, name: K, value: T)
+fn insert<K, T>(map: &mut Arc<BTreeMap<K, T>>, name: K, value: T) -> bool
 where
     K: Clone + Ord,
     T: Clone + PartialEq,
 {
-    if map.get(&name) != Some(&value) {
+    let is_new = map.get(&name) != Some(&value);
+    if is_new {
         Arc::make_mut(map).insert(name, value);
     }
+    is_new
 }
 
-fn remove<K: Clone + Ord, T: Clone>(map: &mut Arc<BTreeMap<K, T>>, name: &K) {
-    if map.contains_key(name) {
+fn remove<K: Clone + Ord, T: Clone>(map: &mut Arc<BTreeMap<K, T>>, name: &K) -> bool {
+    let is_there = map.contains_key(name);
+    if is_there {
         Arc::make_mut(map).remove(name);
     }
+    is_there
 }
 
 /// The Secrets that hold a certificate.
