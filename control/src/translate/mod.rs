@@ -35,6 +35,7 @@ use proxy::ir::Ir;
 
 use crate::store::Snapshot;
 pub(crate) use cors::is_origin;
+pub(crate) use duration::is_duration;
 pub use features::ALL as FEATURES;
 pub use status::{Problem, Statuses};
 
