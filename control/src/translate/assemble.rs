@@ -188,7 +188,7 @@ fn accepted(gateway: &Planned) -> Condition {
 fn programmed(gateway: &Planned) -> Condition {
     let generation = gateway.object.metadata.generation;
     let kind = ConditionType::Programmed;
-    if gateway.listeners.iter().any(|listener| gateway.serves(listener)) {
+    if gateway.all_listeners().any(|listener| gateway.serves(listener)) {
         let message = "The Gateway takes traffic";
         Condition::holds(kind, Reason::Programmed, message, generation)
     } else {

@@ -137,7 +137,7 @@ mod tests {
         for (spec, field) in [
             (Retry { codes: vec![500, 200], ..plain.clone() }, "retry.codes[1]"),
             (Retry { attempts: -1, ..plain.clone() }, "retry.attempts"),
-            (Retry { backoff: Some("soon".into()), ..plain.clone() }, "retry.backoff"),
+            (Retry { backoff: Some("soon".into()), ..plain }, "retry.backoff"),
         ] {
             assert_eq!(retry(&spec, "retry").unwrap_err().field, field);
         }
