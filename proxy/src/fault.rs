@@ -33,6 +33,8 @@ pub enum Fault {
     NoEndpoints,
     /// No rule matches.
     NoRoute,
+    /// The rule's CORS filter answers a preflight.
+    Preflight,
     /// The rule answers by a redirect.
     Redirect(u16),
     /// The exchange took longer than the rule allows.
@@ -49,7 +51,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault once, with representative statuses, for documentation and tests.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::BackendInvalid,
         Self::BackendTimeout,
         Self::BodyTooSlow,
@@ -63,6 +65,7 @@ impl Fault {
         Self::Misdirected,
         Self::NoEndpoints,
         Self::NoRoute,
+        Self::Preflight,
         Self::Redirect(302),
         Self::RequestTimeout,
         Self::TlsHandshake,
@@ -88,6 +91,7 @@ impl Fault {
             Self::Misdirected => "misdirected",
             Self::NoEndpoints => "no_endpoints",
             Self::NoRoute => "no_route",
+            Self::Preflight => "cors_preflight",
             Self::Redirect(_) => "redirect",
             Self::RequestTimeout => "request_timeout",
             Self::TlsHandshake => "tls_handshake",
@@ -109,6 +113,7 @@ impl Fault {
             Self::Malformed(status) | Self::Redirect(status) => Some(status),
             Self::Misdirected => Some(421),
             Self::NoEndpoints => Some(503),
+            Self::Preflight => Some(204),
             Self::ClientGone
             | Self::ClientTooSlow
             | Self::TlsHandshake
@@ -138,6 +143,7 @@ impl Fault {
             | Self::Misdirected
             | Self::NoEndpoints
             | Self::NoRoute
+            | Self::Preflight
             | Self::Redirect(_)
             | Self::RequestTimeout
             | Self::TlsHandshake => false,
@@ -165,6 +171,7 @@ impl Fault {
             Self::Misdirected => "The host belongs to another listener than the TLS session's.",
             Self::NoEndpoints => "The backend has no ready endpoint.",
             Self::NoRoute => "No rule matches the request.",
+            Self::Preflight => "A CORS filter answered a preflight request.",
             Self::Redirect(_) => "A RequestRedirect filter answered.",
             Self::RequestTimeout => "The exchange took longer than the rule's `timeouts.request`.",
             Self::TlsHandshake => "The TLS handshake failed.",

@@ -11,6 +11,12 @@ pub const REQUEST_TARGET_BYTES_MAX: usize = 16 * 1024;
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// A head with more fields than this answers 431.
 pub const HEAD_FIELDS_MAX: usize = 128;
+/// A method longer than this is refused like an oversized head (bytes).
+pub const METHOD_BYTES_MAX: usize = 64;
+/// A host is at most this long (bytes): the longest DNS name with its trailing dot.
+pub const HOST_BYTES_MAX: usize = 254;
+/// More options than this in the `Connection` lines of one message are refused.
+pub const CONNECTION_OPTIONS_MAX: usize = 64;
 /// Interim (1xx) responses passed on per response.
 pub const INTERIM_RESPONSES_MAX: u32 = 100;
 /// One chunk extension (bytes).

@@ -169,8 +169,8 @@ impl<R: Runtime> Downstream<R> {
         trace: &mut Trace<'e>,
     ) -> Next {
         trace.replied(reply);
-        let location = reply.location.as_deref();
-        self.answer(shard, reply.fault, location, installed, scratch, trace).await
+        let fields = reply.fields.as_deref();
+        self.answer(shard, reply.fault, fields, installed, scratch, trace).await
     }
 
     /// Sends an answer of our own, after taking the request's body out of the way.
@@ -178,7 +178,7 @@ impl<R: Runtime> Downstream<R> {
         &mut self,
         shard: &Shard<R>,
         fault: Fault,
-        location: Option<&[u8]>,
+        fields: Option<&[u8]>,
         installed: &Installed,
         scratch: &mut Scratch,
         trace: &mut Trace<'_>,
@@ -186,7 +186,7 @@ impl<R: Runtime> Downstream<R> {
         let head = &scratch.request;
         let body_read = head.keep_alive && self.skip_body(head);
         let keep = body_read && !shard.is_draining();
-        match self.writer.answer(fault, location, keep, installed, scratch, trace).await {
+        match self.writer.answer(fault, fields, keep, installed, scratch, trace).await {
             Ok(()) if keep => Next::Keep,
             Ok(()) => Next::Close,
             Err(_) => Next::Drop,
@@ -230,7 +230,7 @@ impl<R: Runtime> Writer<R> {
     pub(super) async fn answer(
         &mut self,
         fault: Fault,
-        location: Option<&[u8]>,
+        fields: Option<&[u8]>,
         keep: bool,
         installed: &Installed,
         scratch: &mut Scratch,
@@ -246,7 +246,8 @@ impl<R: Runtime> Writer<R> {
         let mut out = std::mem::take(&mut scratch.out);
         out.clear();
         let debug = installed.epoch.settings.debug_header;
-        exchange::write_reply(fault, location, (method, version), keep, debug, &mut out);
+        let rule = trace.rule.map(|rule| (rule, head));
+        exchange::write_reply(fault, fields, rule, (method, version), keep, debug, &mut out);
         trace.answered(fault.status().unwrap_or(0), out.len());
         scratch.out = self.send(out).await?;
         Ok(())
@@ -254,7 +255,7 @@ impl<R: Runtime> Writer<R> {
 }
 
 fn refusal<'e>(fault: Fault) -> Reply<'e> {
-    Reply { fault, location: None, listener: None, rule: None }
+    Reply { fault, fields: None, listener: None, rule: None }
 }
 
 pub(super) const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
