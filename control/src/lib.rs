@@ -22,6 +22,7 @@ pub mod report;
 pub mod resolve;
 pub mod source;
 pub mod state;
+pub mod status;
 pub mod store;
 pub mod translate;
 pub mod yaml;

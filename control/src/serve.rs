@@ -14,6 +14,7 @@ use control::cli::{Exit, logging, placement};
 use control::controller::{Controller, Order, Outcome, Parts};
 use control::source::{FileSource, Source};
 use control::state::{About, Shared, State};
+use control::translate::Addressing;
 use proxy::epoch::Epoch;
 use proxy::ir::Ir;
 use runtime::cores::{self, CoreId};
@@ -76,8 +77,12 @@ async fn start(
     args: &ServeArgs,
     ready: impl FnOnce(Option<SocketAddr>),
 ) -> Result<Exit, Failure> {
-    let source =
-        FileSource::open(paths, &args.class).map_err(|error| Failure::Input(error.to_string()))?;
+    if args.addresses == Addressing::Service {
+        let advice = "--addresses service needs a cluster: add --kube, or use host or pool";
+        return Err(Failure::Usage(advice.to_owned()));
+    }
+    let source = FileSource::open(paths, &args.class, args.addresses.clone())
+        .map_err(|error| Failure::Input(error.to_string()))?;
     let orders = orders().map_err(Failure::start)?;
     let access_log = AccessLog::start(&args.access_log).map_err(Failure::start)?;
     let admin = match args.admin {

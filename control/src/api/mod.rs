@@ -65,8 +65,8 @@ pub use filter::{
 };
 pub use gateway::{
     AddressType, AllowedRoutes, CertificateRef, FromNamespaces, Gateway, GatewayAddress,
-    GatewaySpec, Infrastructure, LabelSelector, Listener, ListenerTls, NamespaceScope, Operator,
-    Protocol, RouteKind, SelectorRequirement, TlsMode,
+    GatewayObserved, GatewaySpec, Infrastructure, LabelSelector, Listener, ListenerTls,
+    NamespaceScope, Operator, Protocol, RouteKind, SelectorRequirement, TlsMode,
 };
 pub use gateway_class::{GatewayClass, GatewayClassSpec};
 pub use http_route::{
@@ -79,7 +79,9 @@ pub use namespace::Namespace;
 pub use reference::{BackendRef, ParentReference};
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
 pub use secret::Secret;
-pub use service::{Service, ServicePort, ServiceSpec, TargetPort};
+pub use service::{
+    Ingress, LoadBalancer, Service, ServicePort, ServiceSpec, ServiceStatus, TargetPort,
+};
 
 /// The group of every Gateway API kind.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";

@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use proxy::epoch::{Settings, Timeouts};
 
-use super::value::{self, Addresses, Admin, Cores};
+use super::value::{self, Admin, Cores};
 use crate::access_log::Target;
+use crate::translate::Addressing;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -59,16 +60,17 @@ pub struct ServeArgs {
         help_heading = SOURCE
     )]
     pub class: String,
-    /// Which addresses Gateways without any listen on: `host`, all of this host
+    /// Where Gateways listen: `host` (addresses of this host), `pool:10.0.0.0/24` (an address of
+    /// its own each; several networks with commas) or `service` (behind a LoadBalancer Service each)
     #[arg(
         long,
         env = "RINGWAY_ADDRESSES",
         hide_env_values = true,
-        value_name = "MODE",
+        value_name = "host|pool:CIDR|service",
         default_value = "host",
         help_heading = SOURCE
     )]
-    pub addresses: Addresses,
+    pub addresses: Addressing,
     /// Proxies in front of this gateway whose X-Forwarded-* fields are believed
     #[arg(
         long,

@@ -10,9 +10,10 @@ use super::Translation;
 use super::attach::Routes;
 use super::class::Classes;
 use super::gateway::{self, Planned};
+use super::infrastructure;
 use super::listener::Listener;
 use super::status::{
-    Address, Condition, ConditionType, GatewayStatus, ListenerStatus, Problem, Reason, Statuses,
+    Condition, ConditionType, GatewayStatus, ListenerStatus, Problem, Reason, Statuses,
 };
 use crate::api::{Kind, Name};
 use crate::store::Snapshot;
@@ -29,7 +30,8 @@ pub(super) fn assemble(
     let counts: Vec<usize> = attached.iter().map(Vec::len).collect();
     let statuses = Statuses {
         gateway_classes: classes.statuses(),
-        gateways: gateway_statuses(snapshot, gateways, &counts),
+        gateways: gateway_statuses(gateways, &counts),
+        infrastructure: infrastructure::plan(snapshot, gateways),
         http_routes: routes
             .planned
             .iter()
@@ -64,15 +66,14 @@ fn ports(gateways: &[Planned], mut attached: Vec<Vec<AttachedRoute>>) -> Vec<ir:
         let Some(protocol) = listener.protocol.filter(|_| gateway.serves(listener)) else {
             continue;
         };
-        let port = listener.port;
         let listener = ir::Listener {
             name: Arc::clone(&listener.full_name),
-            port,
+            port: listener.port,
             hostname: listener.hostname.clone(),
             tls: listener.tls.clone(),
             routes: std::mem::take(routes),
         };
-        for &address in &gateway.addresses {
+        for (address, port) in gateway.site.sockets(listener.port) {
             let entry = ports.entry((port, address)).or_insert_with(|| ir::Port {
                 address,
                 port,
@@ -89,11 +90,7 @@ fn ports(gateways: &[Planned], mut attached: Vec<Vec<AttachedRoute>>) -> Vec<ir:
     ports
 }
 
-fn gateway_statuses(
-    snapshot: &Snapshot,
-    gateways: &[Planned],
-    counts: &[usize],
-) -> BTreeMap<Name, GatewayStatus> {
+fn gateway_statuses(gateways: &[Planned], counts: &[usize]) -> BTreeMap<Name, GatewayStatus> {
     let mut first = 0;
     let mut statuses = BTreeMap::new();
     for gateway in gateways {
@@ -110,22 +107,13 @@ fn gateway_statuses(
             }
         });
         let status = GatewayStatus {
-            addresses: shown_addresses(snapshot, gateway),
+            addresses: gateway.shown.clone(),
             conditions: vec![accepted(gateway), programmed(gateway)],
             listeners: listeners.collect(),
         };
         statuses.insert(gateway.name.clone(), status);
     }
     statuses
-}
-
-fn shown_addresses(snapshot: &Snapshot, gateway: &Planned) -> Vec<Address> {
-    if gateway.fault.is_some() {
-        return Vec::new();
-    }
-    let own = gateway.addresses.iter().flatten();
-    let hosts = if gateway.addresses.contains(&None) { &snapshot.host_addresses[..] } else { &[] };
-    own.chain(hosts).map(|ip| Address { kind: "IPAddress", value: ip.to_string() }).collect()
 }
 
 /// Accepted as long as one listener is; a listener that is not, or that cannot serve, is named.
@@ -156,6 +144,9 @@ fn accepted(gateway: &Planned) -> Condition {
 fn programmed(gateway: &Planned) -> Condition {
     let generation = gateway.object.metadata.generation;
     let kind = ConditionType::Programmed;
+    if let Some(fault) = gateway.unassigned.as_ref().filter(|_| gateway.fault.is_none()) {
+        return Condition::fails(kind, fault.reason, fault.message.clone(), generation);
+    }
     if gateway.listeners.iter().any(|listener| gateway.serves(listener)) {
         let message = "The Gateway takes traffic";
         Condition::holds(kind, Reason::Programmed, message, generation)
@@ -170,7 +161,7 @@ fn problems(classes: &Classes, gateways: &[Planned], routes: &Routes) -> Vec<Pro
         classes.faults().map(|(name, fault)| Problem::of(Kind::GatewayClass, &name, fault));
     let gateways = gateways.iter().flat_map(|gateway| {
         let listeners = gateway.listeners.iter().flat_map(Listener::faults);
-        let faults = gateway.fault.iter().chain(listeners);
+        let faults = gateway.fault.iter().chain(&gateway.unassigned).chain(listeners);
         faults.map(|fault| Problem::of(Kind::Gateway, &gateway.name, fault))
     });
     let routes = routes.planned.iter().flat_map(|(_, route)| route.problems.iter().cloned());

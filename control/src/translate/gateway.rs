@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use proxy::ir;
 
+use super::address::{self, Site};
 use super::class::{Classes, Verdict};
 use super::listener::{self, Listener};
-use super::status::Reason;
+use super::status::{Address, Reason};
 use super::{Fault, hostname};
-use crate::api::{AddressType, Gateway, Name};
+use crate::api::{Gateway, Name};
 use crate::store::Snapshot;
 
 /// A Gateway of ours.
@@ -20,10 +21,14 @@ pub(super) struct Planned {
     pub object: Arc<Gateway>,
     /// Its name.
     pub name: Name,
-    /// Where it listens; one `None` is every address.
-    pub addresses: Vec<Option<IpAddr>>,
+    /// Where it listens.
+    pub site: Site,
+    /// The addresses that its status shows.
+    pub shown: Vec<Address>,
     /// Why it is refused, if it is.
     pub fault: Option<Fault>,
+    /// Why it lacks an address that it should have, if so.
+    pub unassigned: Option<Fault>,
     /// Its listeners in the order of the spec.
     pub listeners: Vec<Listener>,
 }
@@ -31,7 +36,12 @@ pub(super) struct Planned {
 impl Planned {
     /// Whether the listener takes traffic.
     pub(super) fn serves(&self, listener: &Listener) -> bool {
-        self.fault.is_none() && listener.is_programmed()
+        self.fault.is_none() && !self.site.is_nowhere() && listener.is_programmed()
+    }
+
+    /// The ports that its listeners name.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.listeners.iter().filter(|listener| listener.protocol.is_some()).map(|one| one.port)
     }
 }
 
@@ -45,19 +55,26 @@ pub(super) fn plan(snapshot: &Snapshot, classes: &Classes) -> Vec<Planned> {
         ours.map(|(name, object)| plan_one(snapshot, name, object)).collect();
     gateways
         .sort_by_cached_key(|gateway| (gateway.object.metadata.created, gateway.name.to_string()));
+    address::assign(snapshot, &mut gateways);
     share_ports(&mut gateways);
     gateways
 }
 
 fn plan_one(snapshot: &Snapshot, name: &Name, object: &Arc<Gateway>) -> Planned {
-    let (addresses, address_fault) = addresses(object);
     let mut listeners: Vec<_> = (0..object.spec.listeners.len())
         .map(|index| listener::plan(snapshot, name, object, index))
         .collect();
     listener::find_conflicts(&mut listeners);
     listener::find_overlaps(&mut listeners);
-    let fault = unsupported(object).or(address_fault);
-    Planned { object: Arc::clone(object), name: name.clone(), addresses, fault, listeners }
+    Planned {
+        object: Arc::clone(object),
+        name: name.clone(),
+        site: Site::At(Vec::new()),
+        shown: Vec::new(),
+        fault: unsupported(object),
+        unassigned: None,
+        listeners,
+    }
 }
 
 fn unsupported(object: &Gateway) -> Option<Fault> {
@@ -70,35 +87,6 @@ fn unsupported(object: &Gateway) -> Option<Fault> {
         let message = "spec.tls (client certificates) is not supported yet: remove it";
         Fault::new(Reason::Invalid, "spec.tls", message)
     })
-}
-
-fn addresses(object: &Gateway) -> (Vec<Option<IpAddr>>, Option<Fault>) {
-    let mut found = Vec::new();
-    for (index, address) in object.spec.addresses.iter().enumerate() {
-        let field = format!("spec.addresses[{index}]");
-        if address.kind != AddressType::IpAddress {
-            let message =
-                format!("{field}.type is {}: only IPAddress is supported", address.kind.as_str());
-            let fault = Fault::new(Reason::UnsupportedAddress, format!("{field}.type"), message);
-            return (Vec::new(), Some(fault));
-        }
-        match address.value.as_deref().filter(|value| !value.is_empty()).map(str::parse) {
-            None => found.push(None),
-            Some(Ok(ip)) => found.push(Some(ip)),
-            Some(Err(_)) => {
-                let message = format!("{field}.value is not an IP address");
-                let field = format!("{field}.value");
-                let fault = Fault::new(Reason::UnsupportedAddress, field, message);
-                return (Vec::new(), Some(fault));
-            }
-        }
-    }
-    found.sort();
-    found.dedup();
-    if found.is_empty() || found.contains(&None) {
-        found = vec![None];
-    }
-    (found, None)
 }
 
 type Socket = (Option<IpAddr>, u16);
@@ -114,10 +102,9 @@ struct Claim {
 fn share_ports(gateways: &mut [Planned]) {
     let mut claims: HashMap<Socket, Claim> = HashMap::new();
     for gateway in gateways.iter_mut().filter(|gateway| gateway.fault.is_none()) {
-        let Planned { name, addresses, listeners, .. } = gateway;
+        let Planned { name, site, listeners, .. } = gateway;
         for listener in listeners.iter_mut().filter(|listener| listener.accepts()) {
-            let sockets: Vec<Socket> =
-                addresses.iter().map(|address| (*address, listener.port)).collect();
+            let sockets: Vec<Socket> = site.sockets(listener.port);
             let lost = sockets.iter().find_map(|socket| {
                 claims.get(socket).and_then(|claim| conflict(claim, name, listener))
             });

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Fault;
+use super::infrastructure::Infrastructure;
 use crate::api::{Kind, Name, ParentReference, RouteKind};
 
 /// The statuses of all objects that are ours.
@@ -22,6 +23,9 @@ pub struct Statuses {
     pub gateways: BTreeMap<Name, GatewayStatus>,
     /// Routes that name one of those Gateways.
     pub http_routes: BTreeMap<Name, Arc<RouteStatus>>,
+    /// Objects that should exist for each Gateway that is not refused.
+    #[serde(skip)]
+    pub infrastructure: BTreeMap<Name, Arc<Infrastructure>>,
 }
 
 /// Something in an object that is refused.
@@ -62,7 +66,7 @@ pub struct GatewayStatus {
 /// An address of a Gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Address {
-    /// `IPAddress`.
+    /// `IPAddress` or `Hostname`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// The address.
@@ -146,6 +150,8 @@ pub enum ConditionStatus {
 #[allow(missing_docs, reason = "the names are the API's")]
 pub enum Reason {
     Accepted,
+    AddressNotAssigned,
+    AddressNotUsable,
     BackendNotFound,
     HostnameConflict,
     IncompatibleFilters,
@@ -158,6 +164,7 @@ pub enum Reason {
     NoConflicts,
     NoMatchingListenerHostname,
     NoMatchingParent,
+    NoResources,
     NotAllowedByListeners,
     OverlappingHostnames,
     Programmed,
