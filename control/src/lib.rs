@@ -17,6 +17,7 @@ pub mod doctor;
 pub mod files;
 pub mod histograms;
 pub mod kube;
+pub mod lease;
 pub mod limits;
 pub mod metrics;
 pub mod report;
