@@ -153,6 +153,8 @@ pub struct State {
     pub gateways: usize,
     /// Writes to the API server.
     pub status_writes: Writes,
+    /// What the source still waits for before the first build.
+    pub awaited: Option<String>,
 }
 
 /// The state as the controller and the admin pages share it.
@@ -193,6 +195,7 @@ impl State {
             problems: Vec::new(),
             gateways: 0,
             status_writes: Writes::default(),
+            awaited: None,
         }
     }
 
@@ -257,7 +260,9 @@ impl State {
         match self.life {
             Life::Ready => Ok(()),
             Life::Draining => Err("draining".to_owned()),
-            Life::Starting if self.published == 0 => Err("no epoch published yet".to_owned()),
+            Life::Starting if self.published == 0 => {
+                Err(self.awaited.clone().unwrap_or_else(|| "no epoch published yet".to_owned()))
+            }
             Life::Starting => {
                 let behind: Vec<String> = (0..self.shards.len())
                     .filter(|&i| self.shards[i].installed < self.published)

@@ -35,8 +35,6 @@ pub struct Options {
     pub observed: ObservedStatuses,
     /// What it should show: statuses whose epoch every shard runs.
     pub installed: watch::Receiver<Arc<Statuses>>,
-    /// Where writes are counted.
-    pub state: Shared,
     /// Where the Lease is.
     pub namespace: String,
     /// Who we are among the replicas.
@@ -44,12 +42,13 @@ pub struct Options {
 }
 
 /// Takes part in the election and writes while it leads. When `stop` is ready it ends, and gives the
-/// Lease back if it holds it; the task that is returned is then done.
+/// Lease back if it holds it; the task that is returned is then done. Writes are counted in `state`.
 pub fn start(
     options: Options,
+    state: Shared,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> tokio::task::JoinHandle<()> {
-    let Options { client, observed, installed, state, namespace, identity } = options;
+    let Options { client, observed, installed, namespace, identity } = options;
     let (lease, leads) = Lease::new(client.clone(), &namespace, &identity);
     let parts = Parts { client, observed, statuses: installed, leads, state };
     tokio::spawn(Writer::new(parts).run());

@@ -5,15 +5,14 @@
 
 use std::time::Duration;
 
-use kube::Client;
-use kube::api::{GetParams, Patch, PatchParams};
-use kube::core::request::Request;
+use ::kube::Client;
+use ::kube::api::{GetParams, Patch, PatchParams};
+use ::kube::core::request::Request;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::shape;
-use crate::api::{Kind, Name};
+use crate::api::Name;
 use crate::kube::Observed;
 
 /// Who writes, as the API server notes it.
@@ -107,15 +106,5 @@ impl Fault {
             429 | 500.. => Self::Busy(status.message.clone(), again),
             _ => Self::Refused(status.message.clone()),
         }
-    }
-}
-
-/// Where objects of a kind are, below the API server's root.
-pub(super) fn path(kind: Kind, version: &str, namespace: &str) -> String {
-    let plural = shape::plural(kind);
-    if kind.is_namespaced() {
-        format!("/apis/{version}/namespaces/{namespace}/{plural}")
-    } else {
-        format!("/apis/{version}/{plural}")
     }
 }

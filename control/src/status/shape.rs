@@ -118,14 +118,3 @@ pub fn priority(kind: Kind) -> u8 {
         _ => 3,
     }
 }
-
-/// The kind's name in paths of the API.
-#[must_use]
-pub fn plural(kind: Kind) -> String {
-    let name = kind.as_str().to_lowercase();
-    match name.strip_suffix("cy") {
-        Some(stem) => format!("{stem}cies"),
-        None if name.ends_with('s') => format!("{name}es"),
-        None => format!("{name}s"),
-    }
-}

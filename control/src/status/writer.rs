@@ -319,7 +319,7 @@ impl Writer {
 
     fn path(&self, (kind, name): &Target) -> Option<String> {
         let version = self.parts.observed.version(*kind)?;
-        Some(request::path(*kind, version, &name.namespace))
+        Some(kind.path(version, Some(&name.namespace)))
     }
 
     fn finish(&mut self, target: Target, outcome: Result<Done, Fault>) {

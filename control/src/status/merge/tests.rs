@@ -234,14 +234,3 @@ fn entries_are_known_by_their_controller() {
     assert!(!has_entries(shape, &status, "example.com/other"));
     assert!(!has_entries(shape, &json!({}), OURS));
 }
-
-#[test]
-fn kinds_have_the_plural_of_their_paths() {
-    for (kind, plural) in [
-        (Kind::GatewayClass, "gatewayclasses"),
-        (Kind::Gateway, "gateways"),
-        (Kind::HttpRoute, "httproutes"),
-    ] {
-        assert_eq!(shape::plural(kind), plural);
-    }
-}
