@@ -84,8 +84,11 @@ pub(crate) fn run_kube(cluster: &ClusterArgs, args: &ServeArgs) -> Result<Exit, 
         };
         let client = kube::connect(&access).await.map_err(Failure::start)?;
         let secret_namespaces = cluster.secret_namespaces.iter().map(|name| name.as_str().into());
-        let options =
-            kube::Options { keep: keep(cluster)?, secret_namespaces: secret_namespaces.collect() };
+        let options = kube::Options {
+            keep: keep(cluster)?,
+            secret_namespaces: secret_namespaces.collect(),
+            ..kube::Options::default()
+        };
         let source = KubeSource::start(&client, options);
         let installed = watch::Sender::default();
         // A status writer starts here: it needs `client`, `source.statuses()` (what the server shows)

@@ -19,7 +19,7 @@ use super::contents::Contents;
 use super::feed::{Feed, MISSING_RETRY, Message, State, Update, Wanted};
 use super::item::Item;
 use super::observed::ObservedStatuses;
-use super::wire::WireError;
+use super::wire::{SILENCE_MAX, WireError};
 use crate::api::{Kind, Name};
 use crate::resolve::Resolver;
 use crate::source::{Built, Source, accepted, host_addresses, problem_line};
@@ -38,12 +38,20 @@ pub const COMPLETE_TIMEOUT: Duration = Duration::from_secs(15);
 const TURNS_MAX: usize = 16;
 
 /// What the source is started with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Options {
     /// Where the snapshot on disk is, if anywhere.
     pub keep: Option<Keep>,
     /// The namespaces whose Secrets may be read; empty means all.
     pub secret_namespaces: Vec<Arc<str>>,
+    /// A watch that is silent for this time is replaced.
+    pub silence: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { keep: None, secret_namespaces: Vec::new(), silence: SILENCE_MAX }
+    }
 }
 
 /// Configuration from the API server.
@@ -108,13 +116,14 @@ impl KubeSource {
             started: now,
             decide: Some(now + CONTACT_TIMEOUT),
         };
+        let silence = options.silence;
         for kind in Kind::ALL {
             if kind == Kind::Secret && !options.secret_namespaces.is_empty() {
                 for namespace in &options.secret_namespaces {
-                    source.feed(client, &to, kind, Some(namespace));
+                    source.feed(client, &to, silence, (kind, Some(namespace)));
                 }
             } else {
-                source.feed(client, &to, kind, None);
+                source.feed(client, &to, silence, (kind, None));
             }
         }
         source
@@ -130,8 +139,8 @@ impl KubeSource {
         &mut self,
         client: &Client,
         to: &mpsc::Sender<Message>,
-        kind: Kind,
-        namespace: Option<&Arc<str>>,
+        silence: Duration,
+        (kind, namespace): (Kind, Option<&Arc<str>>),
     ) {
         let relist = Arc::new(Notify::new());
         let feed = Feed {
@@ -141,6 +150,7 @@ impl KubeSource {
             client: client.clone(),
             to: to.clone(),
             keeps_raw: self.archive.as_ref().is_some_and(|archive| archive.keeps(kind)),
+            silence,
             wanted: kind.is_kept_by_name().then(|| Arc::clone(&self.wanted)),
             relist: Arc::clone(&relist),
             state: State::default(),
