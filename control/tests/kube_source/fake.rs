@@ -23,7 +23,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// What is done wrong to one request of a kind.
 #[derive(Clone, Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Answers this status.
     Status(u16),
     /// Answers a watch and then nothing.
@@ -60,14 +60,14 @@ struct State {
 
 /// The server.
 #[derive(Clone)]
-pub struct Fake {
+pub(crate) struct Fake {
     state: Arc<Mutex<State>>,
     address: SocketAddr,
 }
 
 impl Fake {
     /// Starts one with a class, a Gateway, a Service with an endpoint, and `routes` routes.
-    pub async fn start(routes: usize) -> Self {
+    pub(crate) async fn start(routes: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let fake = Self { state: Arc::default(), address };
@@ -106,7 +106,7 @@ impl Fake {
     }
 
     /// A source that watches this server.
-    pub async fn source(&self, options: Options) -> KubeSource {
+    pub(crate) async fn source(&self, options: Options) -> KubeSource {
         let file = std::env::temp_dir().join(format!(
             "ringway-fake-{}-{}",
             std::process::id(),
@@ -126,12 +126,12 @@ impl Fake {
         KubeSource::start(&client, options)
     }
 
-    pub fn put(&self, plural: &str, name: &str, spec: &str) {
+    pub(crate) fn put(&self, plural: &str, name: &str, spec: &str) {
         self.put_with(plural, name, spec, "{}");
     }
 
     /// Adds or replaces an object of the namespace `a` and tells those who watch.
-    pub fn put_with(&self, plural: &str, name: &str, spec: &str, status: &str) {
+    pub(crate) fn put_with(&self, plural: &str, name: &str, spec: &str, status: &str) {
         let mut state = self.state();
         state.version += 1;
         let version = state.version;
@@ -143,14 +143,14 @@ impl Fake {
         kind.tell(version, "MODIFIED", &text);
     }
 
-    pub fn put_route(&self, name: &str, service: &str) {
+    pub(crate) fn put_route(&self, name: &str, service: &str) {
         let spec = format!(
             r#"{{"parentRefs":[{{"name":"g"}}],"rules":[{{"backendRefs":[{{"name":"{service}","port":80}}]}}]}}"#
         );
         self.put("httproutes", name, &spec);
     }
 
-    pub fn delete(&self, plural: &str, name: &str) {
+    pub(crate) fn delete(&self, plural: &str, name: &str) {
         let mut state = self.state();
         state.version += 1;
         let version = state.version;
@@ -160,7 +160,7 @@ impl Fake {
     }
 
     /// Takes objects away without telling anybody, as if an answer had come from a half-filled cache.
-    pub fn hide(&self, plural: &str, keep: usize) -> BTreeMap<String, String> {
+    pub(crate) fn hide(&self, plural: &str, keep: usize) -> BTreeMap<String, String> {
         let mut state = self.state();
         let kind = state.kinds.get_mut(plural).unwrap();
         let all = kind.objects.clone();
@@ -168,42 +168,42 @@ impl Fake {
         all
     }
 
-    pub fn show(&self, plural: &str, objects: BTreeMap<String, String>) {
+    pub(crate) fn show(&self, plural: &str, objects: BTreeMap<String, String>) {
         self.state().kinds.get_mut(plural).unwrap().objects = objects;
     }
 
-    pub fn fail(&self, plural: &str, faults: &[Fault]) {
+    pub(crate) fn fail(&self, plural: &str, faults: &[Fault]) {
         let mut state = self.state();
         state.kinds.entry(plural.to_owned()).or_default().faults.extend(faults.iter().cloned());
     }
 
-    pub fn set_missing(&self, plural: &str, missing: bool) {
+    pub(crate) fn set_missing(&self, plural: &str, missing: bool) {
         self.state().kinds.entry(plural.to_owned()).or_default().missing = missing;
     }
 
-    pub fn set_away(&self, away: bool) {
+    pub(crate) fn set_away(&self, away: bool) {
         let mut state = self.state();
         state.away = away;
         state.kinds.values_mut().for_each(|kind| kind.watches.clear());
     }
 
-    pub fn set_ends_watches(&self, plural: &str) {
+    pub(crate) fn set_ends_watches(&self, plural: &str) {
         self.state().kinds.entry(plural.to_owned()).or_default().ends_watches = true;
     }
 
-    pub fn set_no_streaming(&self) {
+    pub(crate) fn set_no_streaming(&self) {
         self.state().no_streaming = true;
     }
 
     /// Bytes to all who watch a kind.
-    pub fn send(&self, plural: &str, text: &str) {
+    pub(crate) fn send(&self, plural: &str, text: &str) {
         let mut state = self.state();
         let kind = state.kinds.get_mut(plural).unwrap();
         kind.watches.retain(|to| to.send(Bytes::from(text.to_owned())).is_ok());
     }
 
     /// Ends all watches of a kind; with `forget` none can be resumed.
-    pub fn cut(&self, plural: &str, forget: bool) {
+    pub(crate) fn cut(&self, plural: &str, forget: bool) {
         let mut state = self.state();
         let version = state.version;
         let kind = state.kinds.get_mut(plural).unwrap();
@@ -215,7 +215,7 @@ impl Fake {
     }
 
     /// When a kind was asked for, and how.
-    pub fn requests(&self, plural: &str) -> Vec<(Instant, String)> {
+    pub(crate) fn requests(&self, plural: &str) -> Vec<(Instant, String)> {
         let path = format!("/{plural}?");
         let state = self.state();
         state.requests.iter().filter(|(_, uri)| uri.contains(&path)).cloned().collect()
@@ -302,7 +302,7 @@ impl Kind {
     }
 }
 
-pub fn bookmark(version: u64, ends_list: bool) -> String {
+pub(crate) fn bookmark(version: u64, ends_list: bool) -> String {
     let annotations =
         if ends_list { r#","annotations":{"k8s.io/initial-events-end":"true"}"# } else { "" };
     format!(
@@ -341,7 +341,7 @@ impl Body for Stream {
 }
 
 /// The next thing that is built.
-pub async fn next(source: &mut KubeSource) -> Built {
+pub(crate) async fn next(source: &mut KubeSource) -> Built {
     loop {
         source.changed().await;
         if let Some(built) = source.build() {
@@ -351,7 +351,7 @@ pub async fn next(source: &mut KubeSource) -> Built {
 }
 
 /// Builds until `wanted` holds.
-pub async fn until(source: &mut KubeSource, wanted: impl Fn(&Built) -> bool) -> Built {
+pub(crate) async fn until(source: &mut KubeSource, wanted: impl Fn(&Built) -> bool) -> Built {
     loop {
         let built = next(source).await;
         if wanted(&built) {
