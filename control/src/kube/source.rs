@@ -333,9 +333,12 @@ impl KubeSource {
 
     /// What is wrong between us and the API server.
     fn troubles(&self) -> Vec<String> {
-        let away = self.away().map(|_| {
-            "the API server is away: what is known keeps serving, changes are not seen".to_owned()
-        });
+        let meanwhile = if self.serves() {
+            "what is known keeps serving, changes are not seen"
+        } else {
+            "waiting for it"
+        };
+        let away = self.away().map(|_| format!("the API server is away: {meanwhile}"));
         let refused = self.feeds.iter().filter_map(|feed| {
             let error = feed.failure.as_ref().filter(|error| !error.is_away())?;
             let kind = feed.kind.as_str();
