@@ -26,6 +26,8 @@ pub const DRAIN_GRACE: Duration = Duration::from_secs(2);
 /// Problems that are logged one by one per build; the rest only as a number.
 pub const PROBLEMS_LOGGED_MAX: usize = 20;
 const TICK: Duration = Duration::from_secs(1);
+/// How long after the last build its garbage is given back: not between the builds of a burst.
+const TRIM_AFTER: Duration = Duration::from_secs(2);
 
 /// Where epochs go.
 pub trait EpochSink {
@@ -98,6 +100,9 @@ pub struct Controller<S, E, I> {
     /// Statuses that wait for their epoch to be installed everywhere.
     pending: Option<(u64, Arc<Statuses>)>,
     complaints: Complaints,
+    /// When the last build ended, until its garbage is given back.
+    littered: Option<Instant>,
+    next_tick: tokio::time::Instant,
 }
 
 enum Event {
@@ -117,6 +122,8 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             epoch: None,
             pending: None,
             complaints: Complaints::default(),
+            littered: None,
+            next_tick: tokio::time::Instant::now() + TICK,
         }
     }
 
@@ -161,7 +168,7 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             },
             report = parts.inbox.next() => Event::Report(Box::new(report)),
             () = parts.source.changed() => Event::Changed,
-            () = tokio::time::sleep(TICK) => Event::Tick,
+            () = tokio::time::sleep_until(self.next_tick) => Event::Tick,
         }
     }
 
@@ -189,6 +196,7 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             return;
         }
         self.ir = ir;
+        self.littered = Some(Instant::now());
         let id = self.publish(self.parts.settings.clone());
         self.pending = Some((id, statuses));
         tracing::info!(
@@ -273,6 +281,10 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
     }
 
     fn tick(&mut self) {
+        self.next_tick = tokio::time::Instant::now() + TICK;
+        if self.littered.take_if(|at| at.elapsed() >= TRIM_AFTER).is_some() {
+            runtime::memory::trim();
+        }
         let mut state = self.parts.state.lock();
         state.histograms.tick(SystemTime::now());
         state.access_log_dropped = self.parts.access_log.dropped();

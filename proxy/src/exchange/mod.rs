@@ -17,7 +17,7 @@ use crate::fault::Fault;
 use crate::filter::{Filters, cors, cors_of, redirect, redirect_of};
 use crate::http::RequestHead;
 use crate::ir::{Cors, Protocol};
-use crate::table::{Hit, Rule};
+use crate::table::{Hit, Mirror, Rule, WeightedBackend};
 
 pub use self::response::{Delivery, write_reply};
 
@@ -68,7 +68,7 @@ pub struct Forward<'e> {
     slot: u32,
     prefix: usize,
     protocol: Protocol,
-    filters: Filters<'e>,
+    choice: &'e WeightedBackend,
     settings: &'e Settings,
 }
 
@@ -131,18 +131,35 @@ pub fn start<'e>(
         slot,
         prefix,
         protocol: port.protocol,
-        filters: Filters { rule: &rule.filters, backend: &choice.filters },
+        choice,
         settings: &epoch.settings,
     })
 }
 
-impl Forward<'_> {
+impl<'e> Forward<'e> {
+    /// Mirrors of the backend that was picked; those of the rule are in its policy.
+    #[must_use]
+    pub fn mirrors(&self) -> &'e [Mirror] {
+        &self.choice.mirrors
+    }
+
+    fn filters(&self) -> Filters<'e> {
+        Filters { rule: &self.rule.filters, backend: &self.choice.filters }
+    }
+
     /// Another endpoint for the same request, after this one failed before it could have processed
     /// anything. `None` when there is no other.
     #[must_use]
+    pub fn elsewhere(&self, local: &mut Local, now: Instant) -> Option<Self> {
+        self.again(local, now).filter(|other| other.endpoint != self.endpoint)
+    }
+
+    /// Where to try the same request again: at another endpoint, or at the same one where the
+    /// backend has no other. `None` when it has none left.
+    #[must_use]
     pub fn again(&self, local: &mut Local, now: Instant) -> Option<Self> {
         let (endpoint, address) = local.pick_endpoint(self.slot, Some(self.endpoint), now)?;
-        (endpoint != self.endpoint).then_some(Self { endpoint, address, ..*self })
+        Some(Self { endpoint, address, ..*self })
     }
 }
 

@@ -48,8 +48,8 @@ impl Forward<'_> {
         out: &mut Vec<u8>,
     ) {
         encode::status_line(out, response.status, response.reason.of(&response.arena));
-        let modifiers = self.filters.response_headers();
-        let cors = self.filters.cors();
+        let modifiers = self.filters().response_headers();
+        let cors = self.filters().cors();
         let bodiless = delivery.framing == Framing::None;
         for (name, value, known) in response.end_to_end() {
             // A bodiless answer (to HEAD, or 304) keeps the length that a GET would have had.
@@ -77,7 +77,7 @@ impl Forward<'_> {
             }
         }
         if response.websocket {
-            let modifiers = self.filters.response_headers();
+            let modifiers = self.filters().response_headers();
             header::additions(modifiers, |name, value| encode::field(out, name, value));
             out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
         }

@@ -67,11 +67,12 @@ impl<R: Runtime> Downstream<R> {
             Err(NoHead::Gone) => return Next::Drop,
             Err(NoHead::Refused(fault)) => {
                 scratch.request.keep_alive = false;
-                Box::pin(self.reply(&refusal(fault), &installed, scratch, &mut trace)).await
+                let refusal = refusal(fault);
+                Box::pin(self.reply(shard, &refusal, &installed, scratch, &mut trace)).await
             }
             Ok(()) => match self.route(shard, &installed, &scratch.request, &mut trace) {
                 Step::Reply(reply) => {
-                    Box::pin(self.reply(&reply, &installed, scratch, &mut trace)).await
+                    Box::pin(self.reply(shard, &reply, &installed, scratch, &mut trace)).await
                 }
                 Step::Forward(forward) => {
                     trace.forwarded(&forward);
@@ -161,18 +162,21 @@ impl<R: Runtime> Downstream<R> {
     /// Answers by ourselves.
     async fn reply<'e>(
         &mut self,
+        shard: &Shard<R>,
         reply: &Reply<'e>,
         installed: &Installed,
         scratch: &mut Scratch,
         trace: &mut Trace<'e>,
     ) -> Next {
         trace.replied(reply);
-        self.answer(reply.fault, reply.fields.as_deref(), installed, scratch, trace).await
+        let fields = reply.fields.as_deref();
+        self.answer(shard, reply.fault, fields, installed, scratch, trace).await
     }
 
     /// Sends an answer of our own, after taking the request's body out of the way.
     pub(super) async fn answer(
         &mut self,
+        shard: &Shard<R>,
         fault: Fault,
         fields: Option<&[u8]>,
         installed: &Installed,
@@ -181,7 +185,7 @@ impl<R: Runtime> Downstream<R> {
     ) -> Next {
         let head = &scratch.request;
         let body_read = head.keep_alive && self.skip_body(head);
-        let keep = body_read && installed.epoch.settings.drain.is_none();
+        let keep = body_read && !shard.is_draining();
         match self.writer.answer(fault, fields, keep, installed, scratch, trace).await {
             Ok(()) if keep => Next::Keep,
             Ok(()) => Next::Close,
