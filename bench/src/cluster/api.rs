@@ -25,7 +25,9 @@ use crate::process;
 const CALL_MAX: Duration = Duration::from_secs(60);
 /// So many calls of a bulk change are under way at once.
 const CONCURRENT: usize = 32;
-/// A watch ends after this many seconds; the server may end it earlier.
+/// Nobody needs a watch for longer than this.
+pub(crate) const WATCH_MAX: Duration = Duration::from_secs(270);
+/// The server ends it after this many seconds.
 const WATCH_SECONDS: u32 = 280;
 
 /// A connection to the API server.

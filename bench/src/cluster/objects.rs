@@ -71,7 +71,7 @@ impl Kind {
 
     fn object(self, kind: &str, namespace: &str, name: &str) -> Value {
         let group = self.group();
-        let version = group.strip_prefix("apis/").or(group.strip_prefix("api/")).unwrap_or(group);
+        let version = group.trim_start_matches("apis/").trim_start_matches("api/");
         let mut metadata = json!({"name": name});
         if !namespace.is_empty() {
             metadata["namespace"] = namespace.into();

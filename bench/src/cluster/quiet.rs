@@ -28,7 +28,7 @@ const WATCHED: [Kind; 6] = [
 
 /// Watches for `--quiet` seconds, with so many unrelated changes a second.
 pub(crate) fn measure(stage: &Stage<'_>, rate: Option<u32>) -> anyhow::Result<Quiet> {
-    let span = Duration::from_secs(stage.args.quiet.max(1));
+    let span = Duration::from_secs(stage.args.quiet);
     match rate {
         Some(rate) => eprintln!("{rate} unrelated changes a second for {span:?}"),
         None => eprintln!("a quiet cluster for {span:?}"),

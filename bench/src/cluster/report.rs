@@ -35,8 +35,9 @@ pub(crate) struct Burst {
     pub(crate) writing_s: f64,
     /// Last write to all served.
     pub(crate) served_s: f64,
-    /// Last write to all accepted.
-    pub(crate) accepted_s: f64,
+    /// Last write to the last that was accepted.
+    pub(crate) accepted_s: Option<f64>,
+    /// All of them, unless the limit was reached.
     pub(crate) accepted: usize,
     /// So many were asked for as soon as they were accepted …
     pub(crate) probed: usize,
@@ -190,7 +191,7 @@ fn rows(figures: &Figures) -> Vec<(String, String)> {
         let of = format!("burst of {} routes", burst.routes);
         row(format!("{of}: writing, s"), number(burst.writing_s));
         row(format!("{of}: last write → all served, s"), number(burst.served_s));
-        row(format!("{of}: last write → all Accepted, s"), number(burst.accepted_s));
+        row(format!("{of}: last write → all Accepted, s"), accepted(burst));
         let early = format!("{} of {}", burst.accepted_before_served, burst.probed);
         row(format!("{of}: Accepted but not served when asked"), early);
     }
@@ -213,6 +214,13 @@ fn rows(figures: &Figures) -> Vec<(String, String)> {
         switch_rows(switches, &mut row);
     }
     rows
+}
+
+fn accepted(burst: &Burst) -> String {
+    match burst.accepted_s {
+        Some(seconds) if burst.accepted == burst.routes => number(seconds),
+        _ => format!("never: {} were", burst.accepted),
+    }
 }
 
 fn quiet_rows(of: &str, quiet: &Quiet, row: &mut impl FnMut(String, String)) {
@@ -270,6 +278,23 @@ mod tests {
         let table = report.table();
         assert!(table.contains("| what | a | b |\n|---|---|---|\n"), "{table}");
         assert!(table.contains("| resident at 10 routes, MiB | 12.3 | – |"), "{table}");
+    }
+
+    #[test]
+    fn a_burst_that_was_not_accepted_whole_has_no_time() {
+        let mut burst = Burst {
+            routes: 10,
+            writing_s: 1.0,
+            served_s: 1.0,
+            accepted_s: Some(2.5),
+            accepted: 10,
+            probed: 2,
+            accepted_before_served: 0,
+            wrong_answers: 0,
+        };
+        assert_eq!(accepted(&burst), "2.50");
+        burst.accepted = 9;
+        assert_eq!(accepted(&burst), "never: 9 were");
     }
 
     #[test]

@@ -41,15 +41,19 @@ pub(crate) struct Stage<'a> {
 #[derive(Debug)]
 struct Namespaces<'a> {
     api: &'a Api,
+    /// The class, if it was made here.
+    class: Option<&'a str>,
     gateway: String,
     unrelated: String,
 }
 
 impl Drop for Namespaces<'_> {
     fn drop(&mut self) {
-        for name in [&self.gateway, &self.unrelated] {
-            if let Err(error) = self.api.delete(Kind::Namespace, "", name) {
-                eprintln!("note: namespace {name} stays: {error:#}");
+        let class = self.class.map(|name| (Kind::GatewayClass, name));
+        let spaces = [&self.gateway, &self.unrelated].map(|name| (Kind::Namespace, name.as_str()));
+        for (kind, name) in spaces.into_iter().chain(class) {
+            if let Err(error) = self.api.delete(kind, "", name) {
+                eprintln!("note: it stays in the cluster: {error:#}");
             }
         }
     }
@@ -64,13 +68,15 @@ impl<'a> Stage<'a> {
     ) -> anyhow::Result<Self> {
         let directory = TempDir::new(&format!("cluster-{}", controller.name))?;
         let stem = format!("bench-{}-{}", controller.name, std::process::id());
-        let spaces = Namespaces { api, unrelated: format!("{stem}-unrelated"), gateway: stem };
+        let (unrelated, gateway) = (format!("{stem}-unrelated"), stem);
+        let mut spaces = Namespaces { api, class: None, gateway, unrelated };
         for name in [&spaces.gateway, &spaces.unrelated] {
             api.create(Kind::Namespace, objects::namespace(name))?;
         }
         if api.get(Kind::GatewayClass, "", &controller.class)?.is_none() {
             let class = objects::class(&controller.class, &controller.controller);
             api.create(Kind::GatewayClass, class)?;
+            spaces.class = Some(&controller.class);
         }
         let backends = start_backends(args, api, &spaces.gateway, directory.path())?;
         for (kind, object) in objects::unrelated(&spaces.unrelated) {
@@ -79,7 +85,8 @@ impl<'a> Stage<'a> {
         let process = start(controller, directory.path())?;
         let gateway = objects::gateway(&spaces.gateway, &controller.class, args.port);
         api.create(Kind::Gateway, gateway)?;
-        let address = programmed(args, api, &spaces.gateway)?;
+        let address =
+            programmed(args, api, &spaces.gateway).with_context(|| last_words(process.as_ref()))?;
         let mut stage = Self {
             args,
             api,
@@ -223,6 +230,14 @@ fn start(controller: &Controller, directory: &Path) -> anyhow::Result<Option<Pro
     Process::start(&controller.name, shell, &arguments, None, directory).map(Some)
 }
 
+/// The end of what the controller printed.
+fn last_words(process: Option<&Process>) -> String {
+    let Some(process) = process else { return "the controller runs elsewhere".to_owned() };
+    let output = process.output();
+    let lines: Vec<_> = output.lines().rev().take(LAST_LINES).collect();
+    format!("it printed:\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
+}
+
 /// Two backends, `a` and `b`, with their Services.
 fn start_backends(
     args: &ClusterArgs,
@@ -277,4 +292,5 @@ fn programmed(args: &ClusterArgs, api: &Api, namespace: &str) -> anyhow::Result<
 
 /// What a controller still has to do after a change of many routes is over by then, or shows.
 const SETTLE: Duration = Duration::from_secs(3);
+const LAST_LINES: usize = 20;
 const PROGRAMMED_MAX: Duration = Duration::from_secs(60);
