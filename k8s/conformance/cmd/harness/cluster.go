@@ -175,7 +175,8 @@ func logs(ctx context.Context, args []string) error {
 			all = errors.Join(all, cluster.store(ctx, &pod, options, path+".log"))
 			if container.RestartCount > 0 {
 				options.Previous = true
-				all = errors.Join(all, cluster.store(ctx, &pod, options, path+".previous.log"))
+				// Not every node keeps it apart, or at all.
+				_ = cluster.store(ctx, &pod, options, path+".previous.log")
 			}
 		}
 	}
