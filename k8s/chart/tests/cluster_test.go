@@ -112,10 +112,10 @@ func TestTheAPIServerAcceptsEveryObject(t *testing.T) {
 func TestTheAccountMayDoWhatItNeedsAndNoMore(t *testing.T) {
 	cluster := connect(t)
 	const own = "ringway-rights-test"
-	for _, name := range []string{own, "certificates"} {
+	for _, name := range []string{own, "ringway-rights-secrets"} {
 		cluster.prepare(t, name)
 	}
-	for _, object := range objects(t, "--namespace", own, "--set", "rbac.secretNamespaces={certificates}") {
+	for _, object := range objects(t, "--namespace", own, "--set", "rbac.secretNamespaces={ringway-rights-secrets}") {
 		switch object.GetKind() {
 		case "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding":
 		default:
@@ -139,7 +139,7 @@ func TestTheAccountMayDoWhatItNeedsAndNoMore(t *testing.T) {
 		{true, "create", "", "services", "", "default"},
 		{true, "delete", "discovery.k8s.io", "endpointslices", "", "default"},
 		{true, "update", "coordination.k8s.io", "leases", "", own},
-		{true, "watch", "", "secrets", "", "certificates"},
+		{true, "watch", "", "secrets", "", "ringway-rights-secrets"},
 		{true, "create", "events.k8s.io", "events", "", "default"},
 		{true, "list", "apiextensions.k8s.io", "customresourcedefinitions", "", ""},
 		{false, "update", "gateway.networking.k8s.io", "gateways", "", "default"},
@@ -147,7 +147,7 @@ func TestTheAccountMayDoWhatItNeedsAndNoMore(t *testing.T) {
 		{false, "update", "coordination.k8s.io", "leases", "", "kube-system"},
 		{false, "get", "", "secrets", "", "default"},
 		{false, "list", "", "secrets", "", ""},
-		{false, "update", "", "secrets", "", "certificates"},
+		{false, "update", "", "secrets", "", "ringway-rights-secrets"},
 		{false, "create", "", "secrets", "", own},
 		{false, "create", "", "pods", "", own},
 		{false, "get", "", "nodes", "", ""},
