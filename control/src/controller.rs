@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use proxy::epoch::{Epoch, Settings};
 use proxy::ir::Ir;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
 use crate::complaints::Complaints;
@@ -25,6 +26,8 @@ pub const DRAIN_GRACE: Duration = Duration::from_secs(2);
 /// Problems that are logged one by one per build; the rest only as a number.
 pub const PROBLEMS_LOGGED_MAX: usize = 20;
 const TICK: Duration = Duration::from_secs(1);
+/// How long after the last build its garbage is given back: not between the builds of a burst.
+const TRIM_AFTER: Duration = Duration::from_secs(2);
 
 /// Where epochs go.
 pub trait EpochSink {
@@ -84,6 +87,8 @@ pub struct Parts<S, E, I> {
     pub access_log: AccessLog,
     /// How epochs are made.
     pub compile: Compile,
+    /// Told the statuses whose epoch every shard runs; nobody need listen.
+    pub installed: watch::Sender<Arc<Statuses>>,
 }
 
 /// The loop and what it remembers.
@@ -95,6 +100,9 @@ pub struct Controller<S, E, I> {
     /// Statuses that wait for their epoch to be installed everywhere.
     pending: Option<(u64, Arc<Statuses>)>,
     complaints: Complaints,
+    /// When the last build ended, until its garbage is given back.
+    littered: Option<Instant>,
+    next_tick: tokio::time::Instant,
 }
 
 enum Event {
@@ -114,6 +122,8 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             epoch: None,
             pending: None,
             complaints: Complaints::default(),
+            littered: None,
+            next_tick: tokio::time::Instant::now() + TICK,
         }
     }
 
@@ -158,14 +168,18 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             },
             report = parts.inbox.next() => Event::Report(Box::new(report)),
             () = parts.source.changed() => Event::Changed,
-            () = tokio::time::sleep(TICK) => Event::Tick,
+            () = tokio::time::sleep_until(self.next_tick) => Event::Tick,
         }
     }
 
     /// Builds from the source and publishes if it differs from what is published.
     fn rebuild(&mut self) {
         let started = Instant::now();
-        let Built { ir, statuses, problems, gateways } = self.parts.source.build();
+        let Some(built) = self.parts.source.build() else {
+            tracing::debug!("the configuration is not complete yet");
+            return;
+        };
+        let Built { ir, statuses, problems, gateways } = built;
         self.tell(&problems, gateways);
         {
             let mut state = self.parts.state.lock();
@@ -177,11 +191,12 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             tracing::debug!("nothing changed for the shards");
             match &mut self.pending {
                 Some((_, pending)) => *pending = statuses,
-                None => self.parts.state.lock().statuses = statuses,
+                None => self.show(statuses),
             }
             return;
         }
         self.ir = ir;
+        self.littered = Some(Instant::now());
         let id = self.publish(self.parts.settings.clone());
         self.pending = Some((id, statuses));
         tracing::info!(
@@ -243,8 +258,15 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
         if self.pending.as_ref().is_some_and(|(id, _)| installed >= *id)
             && let Some((_, statuses)) = self.pending.take()
         {
-            state.statuses = statuses;
+            drop(state);
+            self.show(statuses);
         }
+    }
+
+    /// Shows statuses whose epoch every shard runs.
+    fn show(&self, statuses: Arc<Statuses>) {
+        self.parts.state.lock().statuses = Arc::clone(&statuses);
+        self.parts.installed.send_replace(statuses);
     }
 
     fn became_ready(&self) -> bool {
@@ -259,6 +281,10 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
     }
 
     fn tick(&mut self) {
+        self.next_tick = tokio::time::Instant::now() + TICK;
+        if self.littered.take_if(|at| at.elapsed() >= TRIM_AFTER).is_some() {
+            runtime::memory::trim();
+        }
         let mut state = self.parts.state.lock();
         state.histograms.tick(SystemTime::now());
         state.access_log_dropped = self.parts.access_log.dropped();

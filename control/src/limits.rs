@@ -82,6 +82,17 @@ fn sizes() -> Vec<Limit> {
             "431, the connection is closed",
         ),
         limit(
+            "METHOD_BYTES_MAX",
+            Bytes(l::METHOD_BYTES_MAX as u64),
+            "431, the connection is closed",
+        ),
+        limit("HOST_BYTES_MAX", Bytes(l::HOST_BYTES_MAX as u64), "400, the connection is closed"),
+        limit(
+            "CONNECTION_OPTIONS_MAX",
+            Count(l::CONNECTION_OPTIONS_MAX as u64, "options"),
+            "400, the connection is closed",
+        ),
+        limit(
             "INTERIM_RESPONSES_MAX",
             Count(l::INTERIM_RESPONSES_MAX.into(), "1xx responses"),
             "502, the backend connection is closed",

@@ -22,6 +22,7 @@ use shards::{Backend, Options, Shards};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
 
 use crate::data_plane::{ReportInbox, Sink};
 
@@ -101,6 +102,7 @@ async fn start(
         drain_timeout: args.timeouts.drain_timeout,
         access_log,
         compile: Epoch::compile,
+        installed: watch::Sender::default(),
     };
     let outcome = serve(parts, &state, ready).await;
     let exit = end(outcome, shards);

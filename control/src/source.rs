@@ -25,8 +25,9 @@ pub trait Source {
     fn changed(&mut self) -> impl Future<Output = ()>;
     /// Looks at everything again, so that the next build misses nothing.
     fn reread(&mut self);
-    /// Translates everything known now. Total: what is wrong stands in [`Built::problems`].
-    fn build(&mut self) -> Built;
+    /// Translates everything known now. Total: what is wrong stands in [`Built::problems`]. `None`
+    /// while not everything is known yet: nothing is ever served from a part of the configuration.
+    fn build(&mut self) -> Option<Built>;
 }
 
 /// One translated state of the source.
@@ -87,7 +88,7 @@ impl Source for FileSource {
         self.files.reread();
     }
 
-    fn build(&mut self) -> Built {
+    fn build(&mut self) -> Option<Built> {
         self.files.apply(&mut self.store);
         if let Some(resolver) = &mut self.resolver {
             resolver.update(&self.store.snapshot());
@@ -100,7 +101,7 @@ impl Source for FileSource {
         let refused = self.places.lines(&self.files, problems);
         let problems = lines.chain(refused).collect();
         let gateways = statuses.gateways.values().filter(|gateway| is_accepted(gateway)).count();
-        Built { ir, statuses: Arc::new(statuses), problems, gateways }
+        Some(Built { ir, statuses: Arc::new(statuses), problems, gateways })
     }
 }
 
@@ -156,6 +157,7 @@ fn line(mistake: &Mistake) -> String {
             line.push_str(part);
         }
     }
+    line.push_str("; its last good version, if any, stays");
     line
 }
 

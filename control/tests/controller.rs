@@ -39,16 +39,16 @@ impl Source for Script {
         *self.rereads.lock().unwrap() += 1;
     }
 
-    fn build(&mut self) -> Built {
+    fn build(&mut self) -> Option<Built> {
         let port =
             Port { address: None, port: self.port, protocol: Protocol::Http, listeners: vec![] };
         let ports = if self.port == 0 { vec![] } else { vec![port] };
-        Built {
+        Some(Built {
             ir: Ir { ports, ..Ir::default() },
             statuses: statuses(self.port),
             problems: vec![],
             gateways: 1,
-        }
+        })
     }
 }
 
@@ -107,6 +107,7 @@ fn start(local: &tokio::task::LocalSet, shards: usize, drain: Duration) -> Bench
         drain_timeout: drain,
         access_log: AccessLog::start(&Target::Off).unwrap(),
         compile: Epoch::compile,
+        installed: tokio::sync::watch::Sender::default(),
     });
     let told = Arc::clone(&ready);
     let running = local.spawn_local(controller.run(move |_| *told.lock().unwrap() += 1));

@@ -1,10 +1,11 @@
 // Command cluster brings up a Kubernetes control plane and one node on this machine, without containers, for tests of
 // gateways. It is etcd, kube-apiserver, kube-controller-manager, kube-proxy, a node agent and a command line in one
-// binary; every process of a cluster is an instance of it.
+// binary; every process of a cluster is an instance of it. Called by the name kubectl it is that, so that one is at hand.
 package main
 
 import (
 	"os"
+	"path/filepath"
 	"runtime"
 
 	"ringway.dev/cluster/internal/command"
@@ -18,6 +19,9 @@ func init() {
 
 func main() {
 	arguments := os.Args[1:]
+	if filepath.Base(os.Args[0]) == "kubectl" {
+		os.Exit(command.RunKubectl())
+	}
 	if len(arguments) > 0 && arguments[0] == "internal" {
 		os.Exit(command.RunInternal(arguments[1:]))
 	}

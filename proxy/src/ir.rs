@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,9 @@ pub enum Protocol {
 pub struct Listener {
     /// `namespace/gateway/listener`, the label of metrics and logs.
     pub name: Arc<str>,
+    /// The port that clients name, as the Gateway declares it; a load balancer before us may map it
+    /// to the socket's [`Port::port`].
+    pub port: u16,
     /// The hostname it claims; `None` claims every host.
     pub hostname: Option<Hostname>,
     /// Certificates, for HTTPS listeners.
@@ -109,7 +113,7 @@ pub struct Route {
 }
 
 /// One rule of a route.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// Optional rule name.
     pub name: Option<Arc<str>>,
@@ -119,6 +123,32 @@ pub struct Rule {
     pub filters: Vec<Filter>,
     /// Weighted backends; empty with a redirect filter, else answers 500.
     pub backends: Vec<BackendRef>,
+    /// Time limits.
+    #[serde(default, skip_serializing_if = "Timeouts::is_empty")]
+    pub timeouts: Timeouts,
+    /// When to try again; `None` never does for the route's sake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+}
+
+/// `HTTPRouteTimeouts`; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// From the request's head to the end of its response; a retry is within it.
+    pub request: Option<Duration>,
+    /// Of one try at a backend.
+    pub backend_request: Option<Duration>,
+}
+
+/// `HTTPRouteRetry`. Connection errors are always among its reasons.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Statuses of a backend that are tried again, sorted.
+    pub codes: Vec<u16>,
+    /// Tries after the first one.
+    pub attempts: u32,
+    /// The least wait before a retry; it grows from there, with jitter.
+    pub backoff: Duration,
 }
 
 /// One `HTTPRouteMatch`: every part must hold.
@@ -174,6 +204,38 @@ pub enum Filter {
     RequestRedirect(Redirect),
     /// `URLRewrite`.
     UrlRewrite(Rewrite),
+    /// `RequestMirror`.
+    RequestMirror(Mirror),
+    /// `CORS`.
+    Cors(Cors),
+}
+
+/// `HTTPRequestMirrorFilter`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mirror {
+    /// Who gets the copies; an invalid one gets none.
+    pub target: Target,
+    /// The share of requests that is mirrored: `numerator / denominator`, not above 1.
+    pub numerator: u32,
+    /// Never 0.
+    pub denominator: u32,
+}
+
+/// `HTTPCORSFilter` (the Fetch standard's CORS protocol).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cors {
+    /// `*`, or origins `scheme://host[:port]`, lower case, whose host may begin with `*.`.
+    pub allow_origins: Vec<Arc<str>>,
+    /// Whether credentials may be sent.
+    pub allow_credentials: bool,
+    /// Methods, or `*`.
+    pub allow_methods: Vec<Arc<str>>,
+    /// Request header names, or `*`.
+    pub allow_headers: Vec<Arc<str>>,
+    /// Response header names that scripts may read, or `*`.
+    pub expose_headers: Vec<Arc<str>>,
+    /// How long a preflight may be remembered, seconds.
+    pub max_age: u32,
 }
 
 /// Header edits; names lower case.
@@ -247,6 +309,14 @@ pub struct Backend {
     pub websocket: bool,
     /// Ready endpoints, sorted and unique; empty answers 503.
     pub endpoints: Vec<SocketAddr>,
+}
+
+impl Timeouts {
+    /// No limit at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.request.is_none() && self.backend_request.is_none()
+    }
 }
 
 impl Hostname {

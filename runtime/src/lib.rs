@@ -28,6 +28,7 @@ pub mod cores;
 mod epoll;
 mod glommio;
 pub mod mailbox;
+pub mod memory;
 mod monoio;
 mod poison;
 pub mod probe;

@@ -23,6 +23,8 @@ pub struct Meta {
     pub name: Arc<str>,
     /// Namespace; filled with `default` for namespaced kinds in files that name none.
     pub namespace: Arc<str>,
+    /// Identity over the object's whole life; empty where files give none.
+    pub uid: Arc<str>,
     /// Labels.
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
     /// Annotations.

@@ -67,6 +67,7 @@ fn ports(gateways: &[Planned], mut attached: Vec<Vec<AttachedRoute>>) -> Vec<ir:
         let port = listener.port;
         let listener = ir::Listener {
             name: Arc::clone(&listener.full_name),
+            port,
             hostname: listener.hostname.clone(),
             tls: listener.tls.clone(),
             routes: std::mem::take(routes),

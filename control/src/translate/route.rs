@@ -115,7 +115,14 @@ fn translate_rule(
         };
         backends.push(ir::BackendRef { target, weight: reference.weight, filters });
     }
-    Ok(ir::Rule { name: rule.name.clone(), matches, filters, backends })
+    Ok(ir::Rule {
+        name: rule.name.clone(),
+        matches,
+        filters,
+        backends,
+        timeouts: ir::Timeouts::default(),
+        retry: None,
+    })
 }
 
 fn unsupported(rule: &Rule, field: &str) -> Option<Fault> {

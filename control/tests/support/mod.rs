@@ -55,6 +55,7 @@ pub(crate) fn busy(shard: usize, installed: u64, listeners: usize) -> Report {
         upstream_opened: 4,
         upstream_reused: 6,
         retries: 2,
+        mirrors: [3; _],
         tls_handshakes: (7, 8),
         access_log: b"{}\n".to_vec(),
         access_log_dropped: 9,

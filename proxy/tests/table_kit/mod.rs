@@ -109,7 +109,7 @@ pub fn rule(matches: Vec<Match>, backends: &[(&str, u32)]) -> Rule {
         filters: Vec::new(),
     };
     let backends = backends.iter().map(reference).collect();
-    Rule { name: None, matches, filters: Vec::new(), backends }
+    Rule { matches, backends, ..Rule::default() }
 }
 
 pub fn route(name: &str, created: i64, hostnames: &[&str], rules: Vec<Rule>) -> AttachedRoute {
@@ -120,7 +120,7 @@ pub fn route(name: &str, created: i64, hostnames: &[&str], rules: Vec<Rule>) -> 
 }
 
 pub fn listener(name: &str, host: Option<&str>, routes: Vec<AttachedRoute>) -> Listener {
-    Listener { name: name.into(), hostname: host.map(hostname), tls: None, routes }
+    Listener { name: name.into(), port: 80, hostname: host.map(hostname), tls: None, routes }
 }
 
 pub fn port(protocol: Protocol, listeners: Vec<Listener>) -> Port {

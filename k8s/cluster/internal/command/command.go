@@ -3,6 +3,7 @@
 package command
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -77,11 +78,14 @@ func exitStatus(name string, err error) int {
 	}
 }
 
+// nameVariable holds the name of the cluster that a command runs in, so that it need not be told.
+const nameVariable = "RINGWAY_CLUSTER_NAME"
+
 // flags makes the flags of a command with the one that all have.
 func flags(name string) (set *flag.FlagSet, cluster *string) {
 	set = flag.NewFlagSet("cluster "+name, flag.ContinueOnError)
 	set.SetOutput(io.Discard)
-	cluster = set.String("name", state.DefaultName, "the cluster's `NAME`")
+	cluster = set.String("name", cmp.Or(os.Getenv(nameVariable), state.DefaultName), "the cluster's `NAME`")
 	index := slices.IndexFunc(verbs(), func(v verb) bool { return v.name == name })
 	set.Usage = func() {
 		set.SetOutput(os.Stdout)

@@ -40,16 +40,28 @@ func execute(arguments []string) error {
 	if err != nil {
 		return err
 	}
+	if err := addOwnTools(); err != nil {
+		return err
+	}
 	command := exec.Command(set.Arg(0), set.Args()[1:]...)
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
 	command.Dir = dir
-	command.Env = append(os.Environ(), "KUBECONFIG="+folder.Kubeconfig())
+	command.Env = append(os.Environ(), "KUBECONFIG="+folder.Kubeconfig(), nameVariable+"="+*name)
 	return space.OnThread(func() error {
 		if err := enter(folder, identity, *pod); err != nil {
 			return err
 		}
 		return runForwarding(command, supervisor.Dial(folder))
 	})
+}
+
+// addOwnTools lets kubectl, and whatever else was built beside this binary, be found by name where the machine has none.
+func addOwnTools() error {
+	own, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return os.Setenv("PATH", os.Getenv("PATH")+string(os.PathListSeparator)+filepath.Dir(own))
 }
 
 // enter moves the calling thread into the node's namespaces, or the network of a pod on it.
