@@ -19,8 +19,13 @@
 - --log-level={{ .Values.logLevel }}
 - --trusted-hops={{ int .Values.trustedHops }}
 - --drain-timeout={{ int .Values.drainSeconds }}s
-{{- if ne .Values.snapshot.type "none" }}
+{{- if eq .Values.snapshot.type "none" }}
+- --snapshot=off
+{{- else }}
 - --snapshot=/var/lib/ringway
+{{- if .Values.snapshot.secrets }}
+- --snapshot-secrets
+{{- end }}
 {{- end }}
 {{- range .Values.extraArgs }}
 - {{ . | quote }}
