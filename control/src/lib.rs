@@ -16,6 +16,7 @@ pub mod docs;
 pub mod doctor;
 pub mod files;
 pub mod histograms;
+pub mod kube;
 pub mod limits;
 pub mod metrics;
 pub mod report;

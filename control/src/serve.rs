@@ -4,16 +4,19 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use control::access_log::{AccessLog, Target};
 use control::admin::Admin as AdminServer;
-use control::cli::run::{Runtime, ServeArgs};
+use control::cli::run::{ClusterArgs, Runtime, ServeArgs, Snapshot};
 use control::cli::value::Admin;
 use control::cli::{Exit, logging, placement};
 use control::controller::{Controller, Order, Outcome, Parts};
+use control::kube::{self, KubeSource};
 use control::source::{FileSource, Source};
 use control::state::{About, Shared, State};
+use control::translate::Statuses;
 use proxy::epoch::Epoch;
 use proxy::ir::Ir;
 use runtime::cores::{self, CoreId};
@@ -59,25 +62,82 @@ impl Failure {
     }
 }
 
-/// Serves until drained; `ready` is told the admin address once the first epoch is everywhere.
+/// Serves files until drained; `ready` is told the admin address once the first epoch is everywhere.
 pub(crate) fn run(
     paths: &[PathBuf],
     args: &ServeArgs,
     ready: impl FnOnce(Option<SocketAddr>),
 ) -> Result<Exit, Failure> {
+    block_on(args, async {
+        let source = FileSource::open(paths, &args.class);
+        let source = source.map_err(|error| Failure::Input(error.to_string()))?;
+        start(source, args, watch::Sender::default(), ready).await
+    })
+}
+
+/// Serves what the Kubernetes API holds until drained.
+pub(crate) fn run_kube(cluster: &ClusterArgs, args: &ServeArgs) -> Result<Exit, Failure> {
+    block_on(args, async {
+        let access = kube::Access {
+            kubeconfig: cluster.kubeconfig.clone(),
+            context: cluster.context.clone(),
+        };
+        let client = kube::connect(&access).await.map_err(Failure::start)?;
+        let secret_namespaces = cluster.secret_namespaces.iter().map(|name| name.as_str().into());
+        let options =
+            kube::Options { keep: keep(cluster)?, secret_namespaces: secret_namespaces.collect() };
+        let source = KubeSource::start(&client, options);
+        let installed = watch::Sender::default();
+        // A status writer starts here: it needs `client`, `source.statuses()` (what the server shows)
+        // and `installed.subscribe()` (what is true on every shard).
+        start(source, args, installed, |_| ()).await
+    })
+}
+
+fn block_on(
+    args: &ServeArgs,
+    serving: impl Future<Output = Result<Exit, Failure>>,
+) -> Result<Exit, Failure> {
     logging::start(args.log_level);
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let tokio = tokio.map_err(Failure::start)?;
-    tokio.block_on(start(paths, args, ready))
+    let exit = tokio.block_on(serving);
+    // A write to disk or a DNS answer that hangs holds up no end.
+    tokio.shutdown_background();
+    exit
 }
 
-async fn start(
-    paths: &[PathBuf],
+/// Where the snapshot of the cluster is kept.
+fn keep(cluster: &ClusterArgs) -> Result<Option<kube::Keep>, Failure> {
+    let keep = |directory| kube::Keep { directory, secrets: cluster.snapshot_secrets };
+    match &cluster.snapshot {
+        Some(Snapshot::Off) => Ok(None),
+        Some(Snapshot::In(directory)) => {
+            let keep = keep(directory.clone());
+            keep.prepare().map_err(|error| {
+                Failure::Start(format!(
+                    "the snapshot directory {} cannot be written: {error}; name another with --snapshot DIR, or --snapshot off",
+                    directory.display()
+                ))
+            })?;
+            Ok(Some(keep))
+        }
+        None => {
+            let keep = keep(kube::DIRECTORY_DEFAULT.into());
+            let usable = keep.prepare().inspect_err(|error| {
+                tracing::info!("no snapshot is kept: {}: {error}", kube::DIRECTORY_DEFAULT);
+            });
+            Ok(usable.is_ok().then_some(keep))
+        }
+    }
+}
+
+async fn start<S: Source>(
+    source: S,
     args: &ServeArgs,
+    installed: watch::Sender<Arc<Statuses>>,
     ready: impl FnOnce(Option<SocketAddr>),
 ) -> Result<Exit, Failure> {
-    let source =
-        FileSource::open(paths, &args.class).map_err(|error| Failure::Input(error.to_string()))?;
     let orders = orders().map_err(Failure::start)?;
     let access_log = AccessLog::start(&args.access_log).map_err(Failure::start)?;
     let admin = match args.admin {
@@ -102,7 +162,7 @@ async fn start(
         drain_timeout: args.timeouts.drain_timeout,
         access_log,
         compile: Epoch::compile,
-        installed: watch::Sender::default(),
+        installed,
     };
     let outcome = serve(parts, &state, ready).await;
     let exit = end(outcome, shards);

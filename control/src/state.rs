@@ -140,6 +140,8 @@ pub struct State {
     pub problems: Vec<String>,
     /// Valid Gateways in the newest build.
     pub gateways: usize,
+    /// What the source still waits for before the first build.
+    pub awaited: Option<String>,
 }
 
 /// The state as the controller and the admin pages share it.
@@ -179,6 +181,7 @@ impl State {
             sockets: Vec::new(),
             problems: Vec::new(),
             gateways: 0,
+            awaited: None,
         }
     }
 
@@ -243,7 +246,9 @@ impl State {
         match self.life {
             Life::Ready => Ok(()),
             Life::Draining => Err("draining".to_owned()),
-            Life::Starting if self.published == 0 => Err("no epoch published yet".to_owned()),
+            Life::Starting if self.published == 0 => {
+                Err(self.awaited.clone().unwrap_or_else(|| "no epoch published yet".to_owned()))
+            }
             Life::Starting => {
                 let behind: Vec<String> = (0..self.shards.len())
                     .filter(|&i| self.shards[i].installed < self.published)

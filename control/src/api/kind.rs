@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+
 use super::{
     ConfigMap, EndpointSlice, Gateway, GatewayClass, HttpRoute, Meta, Name, Namespace,
     ReferenceGrant, Secret, Service,
@@ -107,7 +109,7 @@ impl Kind {
     ///
     /// # Errors
     /// The tree does not have the kind's shape.
-    pub fn decode(self, node: &Node) -> Result<Object, DecodeError> {
+    pub fn decode<T: Tree>(self, node: &T) -> Result<Object, T::Error> {
         Ok(match self {
             Self::ConfigMap => Object::ConfigMap(Arc::new(self.placed(node.decode()?))),
             Self::EndpointSlice => Object::EndpointSlice(Arc::new(self.placed(node.decode()?))),
@@ -181,6 +183,26 @@ impl Object {
             Self::Secret(object) => &object.metadata,
             Self::Service(object) => &object.metadata,
         }
+    }
+}
+
+/// The text of an object in some form that serde can read.
+pub trait Tree {
+    /// Why it cannot be decoded.
+    type Error;
+
+    /// Decodes the whole of it.
+    ///
+    /// # Errors
+    /// It does not have the shape of `T`.
+    fn decode<T: DeserializeOwned>(&self) -> Result<T, Self::Error>;
+}
+
+impl Tree for Node {
+    type Error = DecodeError;
+
+    fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        Self::decode(self)
     }
 }
 

@@ -73,7 +73,7 @@ pub use http_route::{
     HeaderMatch, HttpRoute, HttpRouteSpec, Match, PathMatch, PathMatchType, QueryMatch, Rule,
     ValueMatchType,
 };
-pub use kind::{Kind, Object};
+pub use kind::{Kind, Object, Tree};
 pub use meta::{Meta, Name};
 pub use namespace::Namespace;
 pub use reference::{BackendRef, ParentReference};

@@ -13,6 +13,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   ringway run gateway.yaml routes/                   a file and a directory, both watched
   ringway run k8s/ --shards 2 --access-log access.json
+  ringway run --kube                                 from the Kubernetes API
   ringway run k8s/ --runtime epoll                   where io_uring is not allowed
   RINGWAY_ADMIN=off ringway run k8s/                 every flag can stand in the environment
 
@@ -26,7 +27,7 @@ pub struct RunArgs {
     /// YAML files, or directories with *.yaml and *.yml files; watched for changes
     #[arg(value_name = "PATH", required_unless_present = "kube")]
     pub paths: Vec<PathBuf>,
-    /// Read from the Kubernetes API (a later release; this build reads files)
+    /// Read from the Kubernetes API instead of files
     #[arg(
         long,
         env = "RINGWAY_KUBE",
@@ -36,12 +37,85 @@ pub struct RunArgs {
         help_heading = SOURCE
     )]
     pub kube: bool,
+    /// How the Kubernetes API is read.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// Everything else.
     #[command(flatten)]
     pub serve: ServeArgs,
 }
 
+/// Flags that only mean something with `--kube`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = CLUSTER)]
+pub struct ClusterArgs {
+    /// A kubeconfig [default: those that KUBECONFIG names, else the pod's ServiceAccount]
+    #[arg(
+        long,
+        env = "RINGWAY_KUBECONFIG",
+        hide_env_values = true,
+        value_name = "FILE",
+        requires = "kube"
+    )]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig [default: its current one]
+    #[arg(
+        long,
+        env = "RINGWAY_CONTEXT",
+        hide_env_values = true,
+        value_name = "NAME",
+        requires = "kube"
+    )]
+    pub context: Option<String>,
+    /// Where the last configuration is kept for a start while the API server is away
+    /// [default: /var/lib/ringway where it can be written, else off]
+    #[arg(
+        long,
+        env = "RINGWAY_SNAPSHOT",
+        hide_env_values = true,
+        value_name = "DIR|off",
+        requires = "kube"
+    )]
+    pub snapshot: Option<Snapshot>,
+    /// Keep certificates and their keys in it too, readable by this user only
+    #[arg(long, env = "RINGWAY_SNAPSHOT_SECRETS", hide_env_values = true,
+          value_parser = clap::builder::BoolishValueParser::new(), requires = "kube")]
+    pub snapshot_secrets: bool,
+    /// Read Secrets of these namespaces only, for rights that allow no more [default: all]
+    #[arg(
+        long,
+        env = "RINGWAY_SECRET_NAMESPACES",
+        hide_env_values = true,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        requires = "kube"
+    )]
+    pub secret_namespaces: Vec<String>,
+}
+
+/// `--snapshot`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Snapshot {
+    /// None.
+    Off,
+    /// In a directory.
+    In(PathBuf),
+}
+
+impl std::str::FromStr for Snapshot {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "" => Err("name a directory, or off".to_owned()),
+            directory => Ok(Self::In(directory.into())),
+        }
+    }
+}
+
 const SOURCE: &str = "Configuration";
+const CLUSTER: &str = "Kubernetes (with --kube)";
 const MACHINE: &str = "Machine";
 const OPERATION: &str = "Operation";
 const TIMES: &str = "Times (such as 500ms, 10s, 2m)";
@@ -49,7 +123,7 @@ const TIMES: &str = "Times (such as 500ms, 10s, 2m)";
 /// Flags of everything that serves.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
-    /// Serve Gateways of this GatewayClass
+    /// Serve Gateways of this GatewayClass; with --kube all classes of our controllerName are served
     #[arg(
         long,
         env = "RINGWAY_CLASS",
@@ -283,6 +357,16 @@ mod tests {
             times.upstream_idle,
         ];
         assert_eq!(all, [1, 2, 3, 4, 5, 6, 7].map(Duration::from_secs));
+    }
+
+    #[test]
+    fn flags_of_a_cluster_need_kube() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["ringway", "run"], args].concat());
+        assert!(parse(&["x.yaml", "--snapshot", "off"]).is_err());
+        let Command::Run(args) = parse(&["--kube", "--snapshot", "off"]).unwrap().command else {
+            panic!("run was asked for")
+        };
+        assert_eq!(args.cluster.snapshot, Some(Snapshot::Off));
     }
 
     #[test]

@@ -75,8 +75,8 @@ impl Store {
         self.snapshot.clone()
     }
 
-    /// Adds or replaces an object.
-    pub fn put(&mut self, object: Object) {
+    /// Adds or replaces an object; says whether that changed anything.
+    pub fn put(&mut self, object: Object) -> bool {
         let name = object.meta().full_name();
         let all = &mut self.snapshot;
         match object {
@@ -89,14 +89,14 @@ impl Store {
             Object::ReferenceGrant(object) => insert(&mut all.reference_grants, name, object),
             Object::Secret(object) => {
                 self.put_certificate(&name, &object);
-                insert(&mut self.snapshot.secrets, name, object);
+                insert(&mut self.snapshot.secrets, name, object)
             }
             Object::Service(object) => insert(&mut all.services, name, object),
         }
     }
 
-    /// Removes an object; a Secret's last good certificate goes with it.
-    pub fn remove(&mut self, kind: Kind, name: &Name) {
+    /// Removes an object; a Secret's last good certificate goes with it. Says whether it was there.
+    pub fn remove(&mut self, kind: Kind, name: &Name) -> bool {
         let all = &mut self.snapshot;
         match kind {
             Kind::ConfigMap => remove(&mut all.config_maps, name),
@@ -107,8 +107,8 @@ impl Store {
             Kind::Namespace => remove(&mut all.namespaces, name),
             Kind::ReferenceGrant => remove(&mut all.reference_grants, name),
             Kind::Secret => {
-                remove(&mut all.secrets, name);
                 remove(&mut all.certificates, name);
+                remove(&mut all.secrets, name)
             }
             Kind::Service => remove(&mut all.services, name),
         }
@@ -147,16 +147,20 @@ fn read_certificate(name: &Name, secret: &Secret) -> Result<ir::Certificate, Str
     Ok(certificate)
 }
 
-fn insert<T: Clone + PartialEq>(map: &mut Arc<BTreeMap<Name, T>>, name: Name, value: T) {
-    if map.get(&name) != Some(&value) {
+fn insert<T: Clone + PartialEq>(map: &mut Arc<BTreeMap<Name, T>>, name: Name, value: T) -> bool {
+    let is_new = map.get(&name) != Some(&value);
+    if is_new {
         Arc::make_mut(map).insert(name, value);
     }
+    is_new
 }
 
-fn remove<T: Clone>(map: &mut Arc<BTreeMap<Name, T>>, name: &Name) {
-    if map.contains_key(name) {
+fn remove<T: Clone>(map: &mut Arc<BTreeMap<Name, T>>, name: &Name) -> bool {
+    let is_there = map.contains_key(name);
+    if is_there {
         Arc::make_mut(map).remove(name);
     }
+    is_there
 }
 
 /// The Secrets that hold a certificate.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -116,8 +117,8 @@ func TestKilledComponentsComeBackWithTheirData(t *testing.T) {
 		if text := shared.must(t, "status"); !strings.Contains(text, "held down") {
 			t.Errorf("%s was killed and the status is\n%s", component, text)
 		}
-		if _, err := shared.client.CoreV1().Pods(namespace).Create(ctx, &v1.Pod{}, metav1.CreateOptions{}); err == nil {
-			t.Errorf("a pod was created without %s", component)
+		if err := shared.makeConfigMap(namespace, "without-"+component); err == nil {
+			t.Errorf("an object was created without %s", component)
 		}
 		if _, err := shared.get("", address); err != nil {
 			t.Errorf("without %s: %v", component, err)
@@ -139,6 +140,15 @@ func TestKilledComponentsComeBackWithTheirData(t *testing.T) {
 	if again := shared.loadBalancer(t, namespace, "echo"); again != address {
 		t.Errorf("the load balancer address changed from %s to %s", address, again)
 	}
+}
+
+// makeConfigMap tries, for a moment, to create an object.
+func (c *cluster) makeConfigMap(namespace, name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	object := &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	_, err := c.client.CoreV1().ConfigMaps(namespace).Create(ctx, object, metav1.CreateOptions{})
+	return err
 }
 
 func TestPodsAndAddressesSurviveAKilledAgent(t *testing.T) {

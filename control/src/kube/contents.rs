@@ -1,0 +1,244 @@
+//! Everything known of the cluster, and which of it matters.
+//!
+//! Only what matters is in the store: our own kinds, and what they refer to by name. The rest
+//! (Services, slices, Secrets that no route or Gateway names) waits on a shelf, so that its changes
+//! cost no build and a new reference finds it at once. Invariant: an object is in the store exactly
+//! when it is no object of the shelf's kinds or something refers to it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::item::Item;
+use super::references::{References, Shift, Target};
+use crate::api::{Kind, Name, Object};
+use crate::store::Store;
+
+/// One object of any kind.
+pub(super) type Id = (Kind, Name);
+
+/// Label of the Services and slices that belong to a Gateway; they always matter.
+const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
+
+/// All objects of one cluster.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub store: Store,
+    references: References,
+    /// Objects that matter only with a reference to their key, in the store or not.
+    shelf: HashMap<Target, BTreeMap<Id, Object>>,
+    /// Under which key an object stands on the shelf.
+    keys: HashMap<Id, Target>,
+    /// Why the newest version of an object cannot be read.
+    faults: BTreeMap<Id, String>,
+    /// References gained since they were last taken.
+    gained: Vec<Target>,
+}
+
+impl Contents {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store, ..Self::default() }
+    }
+
+    /// Adds or replaces an object; says whether anything changed that matters.
+    pub(super) fn put(&mut self, kind: Kind, item: Item) -> bool {
+        let id = (kind, item.name);
+        let object = match item.object {
+            Ok(object) => object,
+            Err(why) => return self.note_fault(id, item.generation, &why),
+        };
+        let healed = self.faults.remove(&id).is_some();
+        let shift = self.references.set(id.clone(), item.targets);
+        let shifted = self.shift(shift);
+        let key = key(&object);
+        let moved = self.keys.get(&id).is_some_and(|before| Some(before) != key.as_ref());
+        let taken = moved && self.unshelve(&id);
+        let put = match key {
+            None => self.store.put(object),
+            Some(key) => self.shelve(id, key, object),
+        };
+        healed || shifted || taken || put
+    }
+
+    /// Removes an object; says whether that matters.
+    pub(super) fn remove(&mut self, kind: Kind, name: &Name) -> bool {
+        let id = (kind, name.clone());
+        let faulty = self.faults.remove(&id).is_some();
+        let taken = self.unshelve(&id);
+        let stored = self.store.remove(kind, name);
+        let shift = self.references.set(id, Vec::new());
+        let shifted = self.shift(shift);
+        faulty || taken || stored || shifted
+    }
+
+    /// What cannot be read, a line each.
+    pub(super) fn faults(&self) -> impl Iterator<Item = &String> {
+        self.faults.values()
+    }
+
+    /// What was referred to for the first time since the last call.
+    pub(super) fn take_gained(&mut self) -> Vec<Target> {
+        std::mem::take(&mut self.gained)
+    }
+
+    fn note_fault(&mut self, id: Id, generation: i64, why: &str) -> bool {
+        let (kind, name) = (id.0.as_str(), &id.1);
+        let line = format!(
+            "{kind} {name}: generation {generation} cannot be read: {why}; its last good version, if any, keeps serving"
+        );
+        let is_new = self.faults.get(&id) != Some(&line);
+        self.faults.insert(id, line);
+        is_new
+    }
+
+    fn shelve(&mut self, id: Id, key: Target, object: Object) -> bool {
+        self.shelf.entry(key.clone()).or_default().insert(id.clone(), object.clone());
+        let matters = self.references.contains(&key);
+        self.keys.insert(id, key);
+        matters && self.store.put(object)
+    }
+
+    /// Takes an object from the shelf, and from the store if it was there.
+    fn unshelve(&mut self, id: &Id) -> bool {
+        let Some(key) = self.keys.remove(id) else { return false };
+        if let Some(objects) = self.shelf.get_mut(&key) {
+            objects.remove(id);
+            if objects.is_empty() {
+                self.shelf.remove(&key);
+            }
+        }
+        self.store.remove(id.0, &id.1)
+    }
+
+    /// Moves what gained its first reference into the store, and out what lost its last.
+    fn shift(&mut self, shift: Shift) -> bool {
+        let mut changed = false;
+        for key in &shift.lost {
+            for (kind, name) in self.shelf.get(key).into_iter().flat_map(BTreeMap::keys) {
+                changed |= self.store.remove(*kind, name);
+            }
+        }
+        for key in &shift.gained {
+            for object in self.shelf.get(key).into_iter().flat_map(BTreeMap::values) {
+                changed |= self.store.put(object.clone());
+            }
+        }
+        self.gained.extend(shift.gained);
+        changed
+    }
+}
+
+/// What must be referred to for an object to matter; `None` if it always does.
+fn key(object: &Object) -> Option<Target> {
+    let meta = object.meta();
+    let label = meta.labels.get(GATEWAY_NAME_LABEL).is_some_and(|name| !name.is_empty());
+    match object {
+        Object::EndpointSlice(_) | Object::Service(_) if label => None,
+        Object::EndpointSlice(slice) => {
+            let service = slice.service().cloned().unwrap_or_default();
+            let namespace = meta.namespace.clone();
+            Some((Kind::Service, Name { namespace, name: service }))
+        }
+        Object::Service(_) | Object::Secret(_) | Object::ConfigMap(_) => {
+            Some((object.kind(), meta.full_name()))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(kind: Kind, text: &str) -> Item {
+        Item::read(kind, text, false).unwrap()
+    }
+
+    fn service(name: &str, port: u16) -> Item {
+        let text = format!(
+            r#"{{"metadata":{{"name":"{name}","namespace":"a"}},"spec":{{"ports":[{{"port":{port}}}]}}}}"#
+        );
+        item(Kind::Service, &text)
+    }
+
+    fn slice(service: &str, address: &str) -> Item {
+        let text = format!(
+            r#"{{"metadata":{{"name":"{service}-1","namespace":"a",
+                "labels":{{"kubernetes.io/service-name":"{service}"}},
+                "annotations":{{"endpoints.kubernetes.io/last-change-trigger-time":"{address}"}}}},
+                "addressType":"IPv4","endpoints":[{{"addresses":["{address}"]}}],"ports":null}}"#
+        );
+        item(Kind::EndpointSlice, &text)
+    }
+
+    fn route(name: &str, service: &str) -> Item {
+        let text = format!(
+            r#"{{"metadata":{{"name":"{name}","namespace":"a","generation":1}},
+                "spec":{{"rules":[{{"backendRefs":[{{"name":"{service}","port":80}}]}}]}}}}"#
+        );
+        item(Kind::HttpRoute, &text)
+    }
+
+    #[test]
+    fn what_nothing_refers_to_does_not_matter_until_something_does() {
+        let mut all = Contents::default();
+        assert!(!all.put(Kind::Service, service("s", 80)));
+        assert!(!all.put(Kind::EndpointSlice, slice("s", "10.0.0.1")));
+        assert!(!all.put(Kind::Service, service("other", 80)));
+        assert!(all.store.snapshot().services.is_empty());
+        assert!(all.put(Kind::HttpRoute, route("r", "s")));
+        let snapshot = all.store.snapshot();
+        assert_eq!((snapshot.services.len(), snapshot.endpoint_slices.len()), (1, 1));
+        assert!(all.put(Kind::EndpointSlice, slice("s", "10.0.0.2")), "it matters now");
+        assert!(!all.put(Kind::EndpointSlice, slice("s", "10.0.0.2")), "a heartbeat does not");
+        assert!(!all.put(Kind::Service, service("other", 81)));
+        assert!(!all.remove(Kind::Service, &Name::new("a", "other")));
+    }
+
+    #[test]
+    fn what_lost_its_last_reference_stays_known_but_matters_no_more() {
+        let mut all = Contents::default();
+        all.put(Kind::Service, service("s", 80));
+        all.put(Kind::HttpRoute, route("r", "s"));
+        assert!(all.put(Kind::HttpRoute, route("r", "t")));
+        assert!(all.store.snapshot().services.is_empty());
+        assert!(!all.put(Kind::Service, service("s", 81)));
+        assert!(all.put(Kind::HttpRoute, route("r2", "s")));
+        let snapshot = all.store.snapshot();
+        assert_eq!(snapshot.services[&Name::new("a", "s")].spec.ports[0].port, 81);
+        assert!(all.remove(Kind::Service, &Name::new("a", "s")));
+    }
+
+    #[test]
+    fn a_slice_that_moves_to_another_service_leaves_the_first() {
+        let mut all = Contents::default();
+        all.put(Kind::HttpRoute, route("r", "s"));
+        assert!(all.put(Kind::EndpointSlice, slice("s", "10.0.0.1")));
+        let mut moved = slice("t", "10.0.0.1");
+        let Ok(Object::EndpointSlice(object)) = &mut moved.object else { panic!("it decodes") };
+        std::sync::Arc::make_mut(object).metadata.name = "s-1".into();
+        moved.name = Name::new("a", "s-1");
+        assert!(all.put(Kind::EndpointSlice, moved));
+        assert!(all.store.snapshot().endpoint_slices.is_empty());
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_read_keeps_its_last_good_version_and_is_told_once() {
+        let mut all = Contents::default();
+        all.put(Kind::HttpRoute, route("r", "s"));
+        let bad = r#"{"metadata":{"name":"r","namespace":"a","generation":2},"spec":{"rules":7}}"#;
+        assert!(all.put(Kind::HttpRoute, item(Kind::HttpRoute, bad)));
+        assert!(!all.put(Kind::HttpRoute, item(Kind::HttpRoute, bad)), "said already");
+        assert_eq!(all.faults().count(), 1);
+        assert!(all.faults().next().unwrap().contains("HTTPRoute a/r: generation 2"));
+        assert_eq!(all.store.snapshot().http_routes.len(), 1);
+        assert!(all.put(Kind::HttpRoute, route("r", "s")), "healed");
+        assert_eq!(all.faults().count(), 0);
+    }
+
+    #[test]
+    fn the_services_of_gateways_always_matter() {
+        let text = r#"{"metadata":{"name":"g","namespace":"a",
+            "labels":{"gateway.networking.k8s.io/gateway-name":"g"}}}"#;
+        let mut all = Contents::default();
+        assert!(all.put(Kind::Service, item(Kind::Service, text)));
+    }
+}
