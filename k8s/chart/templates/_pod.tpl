@@ -59,6 +59,8 @@
     fieldRef:
       fieldPath: {{ $path }}
 {{- end }}
+- name: RINGWAY_REPLICA_SERVICE
+  value: {{ include "ringway.fullname" . }}-replicas
 {{- with .Values.rbac.secretNamespaces }}
 - name: RINGWAY_SECRET_NAMESPACES
   value: {{ join "," . | quote }}
