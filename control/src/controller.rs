@@ -177,6 +177,7 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
         let started = Instant::now();
         let Some(built) = self.parts.source.build() else {
             tracing::debug!("the configuration is not complete yet");
+            self.parts.state.lock().awaited = self.parts.source.awaits();
             return;
         };
         let Built { ir, statuses, problems, gateways } = built;

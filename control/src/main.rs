@@ -33,9 +33,7 @@ fn main() -> ExitCode {
 
 fn act(command: Command) -> Result<Exit, serve::Failure> {
     match command {
-        Command::Run(args) if args.kube => Err(serve::Failure::Usage(
-            "--kube is for a later release: this build reads files; give it their PATHs".to_owned(),
-        )),
+        Command::Run(args) if args.kube => serve::run_kube(&args.cluster, &args.serve),
         Command::Run(args) => serve::run(&args.paths, &args.serve, |_| ()),
         Command::Demo(args) => {
             let demo = demo::Demo::prepare().map_err(serve::Failure::start)?;

@@ -1,6 +1,6 @@
 //! The seam between where configuration comes from and the loop that publishes it.
 //!
-//! A [`Source`] watches something (files), and on demand gives everything it knows as one [`Built`]:
+//! A [`Source`] watches something (files here, a cluster in [`crate::kube`]), and on demand gives everything it knows as one [`Built`]:
 //! the IR, the statuses that belong to it, and what is wrong. The controller is the only caller.
 //! Invariant: [`Source::changed`] may be dropped and called again without losing a change.
 
@@ -17,7 +17,7 @@ use crate::files::{Files, OpenError, Stamp};
 use crate::resolve::Resolver;
 use crate::store::Store;
 use crate::translate::status::{ConditionStatus, ConditionType, GatewayStatus};
-use crate::translate::{self, Cache, Problem, Statuses, Translation};
+use crate::translate::{self, Addressing, Cache, Problem, Statuses, Translation};
 
 /// Where configuration comes from.
 pub trait Source {
@@ -28,6 +28,10 @@ pub trait Source {
     /// Translates everything known now. Total: what is wrong stands in [`Built::problems`]. `None`
     /// while not everything is known yet: nothing is ever served from a part of the configuration.
     fn build(&mut self) -> Option<Built>;
+    /// What is missing while [`Self::build`] gives nothing.
+    fn awaits(&self) -> Option<String> {
+        None
+    }
 }
 
 /// One translated state of the source.
@@ -54,11 +58,11 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// Reads all files below `paths`, for Gateways of `class`. Must be called on a tokio runtime.
+    /// Reads all files below `paths`, for Gateways of `class` at addresses of `addressing`. Must be called on a tokio runtime.
     ///
     /// # Errors
     /// A path does not exist or cannot be read.
-    pub fn open(paths: &[PathBuf], class: &str) -> Result<Self, OpenError> {
+    pub fn open(paths: &[PathBuf], class: &str, addressing: Addressing) -> Result<Self, OpenError> {
         let files = Files::open(paths)?;
         let resolver = match Resolver::new() {
             Ok(resolver) => Some(resolver),
@@ -68,6 +72,7 @@ impl FileSource {
             }
         };
         let store = Store::new(Some(class.into()), host_addresses());
+        let store = store.with_addressing(addressing, None);
         Ok(Self { files, store, cache: Cache::default(), places: Places::default(), resolver })
     }
 }
@@ -100,7 +105,7 @@ impl Source for FileSource {
         let lines = mistakes.iter().map(line);
         let refused = self.places.lines(&self.files, problems);
         let problems = lines.chain(refused).collect();
-        let gateways = statuses.gateways.values().filter(|gateway| is_accepted(gateway)).count();
+        let gateways = statuses.gateways.values().filter(|gateway| accepted(gateway)).count();
         Some(Built { ir, statuses: Arc::new(statuses), problems, gateways })
     }
 }
@@ -128,9 +133,7 @@ impl Places {
                             locator.locate(file, problem.kind, &problem.object, &problem.field);
                         format!("{}:{}:{}: ", file.display(), at.line, at.column)
                     });
-                    let (kind, object) = (problem.kind.as_str(), &problem.object);
-                    let place = place.unwrap_or_default();
-                    format!("{place}{kind} {object}: {}: {}", problem.field, problem.message)
+                    format!("{}{}", place.unwrap_or_default(), problem_line(&problem))
                 },
                 |(_, line)| line,
             );
@@ -141,11 +144,18 @@ impl Places {
     }
 }
 
-fn is_accepted(gateway: &GatewayStatus) -> bool {
+/// Whether a Gateway is valid.
+pub(crate) fn accepted(gateway: &GatewayStatus) -> bool {
     let mut conditions = gateway.conditions.iter();
     conditions.any(|condition| {
         condition.kind == ConditionType::Accepted && condition.status == ConditionStatus::True
     })
+}
+
+/// A problem of an object, without the place of its text.
+pub(crate) fn problem_line(problem: &Problem) -> String {
+    let Problem { kind, object, field, message, .. } = problem;
+    format!("{} {object}: {field}: {message}", kind.as_str())
 }
 
 fn line(mistake: &Mistake) -> String {
@@ -163,7 +173,7 @@ fn line(mistake: &Mistake) -> String {
 
 /// The address that this host would use towards others, and loopback where it has none. A UDP
 /// socket that connects sends nothing.
-fn host_addresses() -> Arc<[IpAddr]> {
+pub(crate) fn host_addresses() -> Arc<[IpAddr]> {
     let towards = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];
     let own = towards.iter().filter_map(|(from, to)| {
         let socket = UdpSocket::bind(from).ok()?;

@@ -13,7 +13,7 @@ use proxy::ir::Ir;
 use runtime::cores::CoreId;
 
 use crate::histograms::Histograms;
-use crate::report::{Activity, ListenState, Phase, Report};
+use crate::report::{Activity, ListenState, MirrorEnd, Phase, Report};
 use crate::translate::Statuses;
 
 /// Listeners that have a label of their own in metrics; the rest are counted as `other`.
@@ -75,9 +75,21 @@ pub struct Counts {
     pub upstream_opened: u64,
     pub upstream_reused: u64,
     pub retries: u64,
+    pub mirrors: [u64; MirrorEnd::ALL.len()],
     pub tls_completed: u64,
     pub tls_failed: u64,
     pub access_log_dropped: u64,
+}
+
+/// Requests that should change a status or an object of a Gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Writes {
+    /// Obeyed.
+    pub written: u64,
+    /// The object had changed; tried again.
+    pub conflicts: u64,
+    /// Not obeyed for another reason.
+    pub failed: u64,
 }
 
 /// A socket that the configuration asks for, and whose it is.
@@ -140,6 +152,10 @@ pub struct State {
     pub problems: Vec<String>,
     /// Valid Gateways in the newest build.
     pub gateways: usize,
+    /// Writes to the API server.
+    pub status_writes: Writes,
+    /// What the source still waits for before the first build.
+    pub awaited: Option<String>,
 }
 
 /// The state as the controller and the admin pages share it.
@@ -179,6 +195,8 @@ impl State {
             sockets: Vec::new(),
             problems: Vec::new(),
             gateways: 0,
+            status_writes: Writes::default(),
+            awaited: None,
         }
     }
 
@@ -243,7 +261,9 @@ impl State {
         match self.life {
             Life::Ready => Ok(()),
             Life::Draining => Err("draining".to_owned()),
-            Life::Starting if self.published == 0 => Err("no epoch published yet".to_owned()),
+            Life::Starting if self.published == 0 => {
+                Err(self.awaited.clone().unwrap_or_else(|| "no epoch published yet".to_owned()))
+            }
             Life::Starting => {
                 let behind: Vec<String> = (0..self.shards.len())
                     .filter(|&i| self.shards[i].installed < self.published)
@@ -280,6 +300,9 @@ impl Counts {
         self.upstream_opened += activity.upstream_opened;
         self.upstream_reused += activity.upstream_reused;
         self.retries += activity.retries;
+        for (sum, more) in self.mirrors.iter_mut().zip(activity.mirrors) {
+            *sum += more;
+        }
         self.tls_completed += activity.tls_handshakes.0;
         self.tls_failed += activity.tls_handshakes.1;
         self.access_log_dropped += activity.access_log_dropped;

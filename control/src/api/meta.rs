@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// `namespace/name` of an object; the namespace is empty for cluster-wide kinds.
@@ -27,7 +28,8 @@ pub struct Meta {
     pub uid: Arc<str>,
     /// Labels.
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
-    /// Annotations.
+    /// Annotations of our own; others, however long, are never kept.
+    #[serde(deserialize_with = "ours")]
     pub annotations: BTreeMap<Arc<str>, Arc<str>>,
     /// Seconds since the Unix epoch; 0 where none is given.
     #[serde(rename = "creationTimestamp", deserialize_with = "seconds")]
@@ -78,6 +80,43 @@ impl Serialize for Name {
 fn first_generation() -> i64 {
     1
 }
+
+/// The annotations that something here obeys.
+fn ours<'de, D>(deserializer: D) -> Result<BTreeMap<Arc<str>, Arc<str>>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    struct Ours;
+
+    impl<'de> Visitor<'de> for Ours {
+        type Value = BTreeMap<Arc<str>, Arc<str>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map of texts")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(BTreeMap::new())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut kept = BTreeMap::new();
+            while let Some(key) = map.next_key::<Arc<str>>()? {
+                if key.starts_with(OWN_ANNOTATIONS) {
+                    kept.insert(key, map.next_value()?);
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(kept)
+        }
+    }
+
+    deserializer.deserialize_any(Ours)
+}
+
+/// How the annotations begin that something here obeys.
+const OWN_ANNOTATIONS: &str = "ringway.dev/";
 
 /// An RFC 3339 time; one that cannot be read counts as none, since only precedence uses it.
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {

@@ -6,13 +6,15 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use proxy::epoch::{Settings, Timeouts};
 
-use super::value::{self, Addresses, Admin, Cores};
+use super::value::{self, Admin, Cores};
 use crate::access_log::Target;
+use crate::translate::Addressing;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   ringway run gateway.yaml routes/                   a file and a directory, both watched
   ringway run k8s/ --shards 2 --access-log access.json
+  ringway run --kube                                 from the Kubernetes API
   ringway run k8s/ --runtime epoll                   where io_uring is not allowed
   RINGWAY_ADMIN=off ringway run k8s/                 every flag can stand in the environment
 
@@ -26,7 +28,7 @@ pub struct RunArgs {
     /// YAML files, or directories with *.yaml and *.yml files; watched for changes
     #[arg(value_name = "PATH", required_unless_present = "kube")]
     pub paths: Vec<PathBuf>,
-    /// Read from the Kubernetes API (a later release; this build reads files)
+    /// Read from the Kubernetes API instead of files
     #[arg(
         long,
         env = "RINGWAY_KUBE",
@@ -36,12 +38,114 @@ pub struct RunArgs {
         help_heading = SOURCE
     )]
     pub kube: bool,
+    /// How the Kubernetes API is read.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// Everything else.
     #[command(flatten)]
     pub serve: ServeArgs,
 }
 
+/// Flags that only mean something with `--kube`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = CLUSTER)]
+pub struct ClusterArgs {
+    /// A kubeconfig [default: those that KUBECONFIG names, else the pod's ServiceAccount]
+    #[arg(
+        long,
+        env = "RINGWAY_KUBECONFIG",
+        hide_env_values = true,
+        value_name = "FILE",
+        conflicts_with = "paths"
+    )]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig [default: its current one]
+    #[arg(
+        long,
+        env = "RINGWAY_CONTEXT",
+        hide_env_values = true,
+        value_name = "NAME",
+        conflicts_with = "paths"
+    )]
+    pub context: Option<String>,
+    /// Where the last configuration is kept for a start while the API server is away
+    /// [default: /var/lib/ringway where it can be written, else off]
+    #[arg(
+        long,
+        env = "RINGWAY_SNAPSHOT",
+        hide_env_values = true,
+        value_name = "DIR|off",
+        conflicts_with = "paths"
+    )]
+    pub snapshot: Option<Snapshot>,
+    /// Keep certificates and their keys in it too, readable by this user only
+    #[arg(long, env = "RINGWAY_SNAPSHOT_SECRETS", hide_env_values = true,
+          value_parser = clap::builder::BoolishValueParser::new(), conflicts_with = "paths")]
+    pub snapshot_secrets: bool,
+    /// Read Secrets of these namespaces only, for rights that allow no more [default: all]
+    #[arg(
+        long,
+        env = "RINGWAY_SECRET_NAMESPACES",
+        hide_env_values = true,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        conflicts_with = "paths"
+    )]
+    pub secret_namespaces: Vec<String>,
+    /// Name of this replica in the Lease that says who writes statuses [default: the host's name and
+    /// a random part]
+    #[arg(
+        long,
+        env = "RINGWAY_POD_NAME",
+        hide_env_values = true,
+        value_name = "NAME",
+        requires = "kube"
+    )]
+    pub pod_name: Option<String>,
+    /// Namespace of the Lease and of our own Service [default: the kubeconfig's or ServiceAccount's]
+    #[arg(
+        long,
+        env = "RINGWAY_POD_NAMESPACE",
+        hide_env_values = true,
+        value_name = "NAME",
+        requires = "kube"
+    )]
+    pub pod_namespace: Option<String>,
+    /// The Service there that selects our replicas; where Gateways have no addresses of their own,
+    /// their Services lead to these [default: this replica's address only]
+    #[arg(
+        long,
+        env = "RINGWAY_REPLICA_SERVICE",
+        hide_env_values = true,
+        value_name = "NAME",
+        requires = "kube"
+    )]
+    pub replica_service: Option<String>,
+}
+
+/// `--snapshot`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Snapshot {
+    /// None.
+    Off,
+    /// In a directory.
+    In(PathBuf),
+}
+
+impl std::str::FromStr for Snapshot {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "" => Err("name a directory, or off".to_owned()),
+            directory => Ok(Self::In(directory.into())),
+        }
+    }
+}
+
 const SOURCE: &str = "Configuration";
+const CLUSTER: &str = "Kubernetes (with --kube)";
 const MACHINE: &str = "Machine";
 const OPERATION: &str = "Operation";
 const TIMES: &str = "Times (such as 500ms, 10s, 2m)";
@@ -49,7 +153,7 @@ const TIMES: &str = "Times (such as 500ms, 10s, 2m)";
 /// Flags of everything that serves.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
-    /// Serve Gateways of this GatewayClass
+    /// Serve Gateways of this GatewayClass; with --kube all classes of our controllerName are served
     #[arg(
         long,
         env = "RINGWAY_CLASS",
@@ -59,16 +163,17 @@ pub struct ServeArgs {
         help_heading = SOURCE
     )]
     pub class: String,
-    /// Which addresses Gateways without any listen on: `host`, all of this host
+    /// Where Gateways listen: `host` (addresses of this host), `pool:10.0.0.0/24` (an address of
+    /// its own each; several networks with commas) or `service` (behind a LoadBalancer Service each)
     #[arg(
         long,
         env = "RINGWAY_ADDRESSES",
         hide_env_values = true,
-        value_name = "MODE",
+        value_name = "host|pool:CIDR|service",
         default_value = "host",
         help_heading = SOURCE
     )]
-    pub addresses: Addresses,
+    pub addresses: Addressing,
     /// Proxies in front of this gateway whose X-Forwarded-* fields are believed
     #[arg(
         long,
@@ -283,6 +388,16 @@ mod tests {
             times.upstream_idle,
         ];
         assert_eq!(all, [1, 2, 3, 4, 5, 6, 7].map(Duration::from_secs));
+    }
+
+    #[test]
+    fn flags_of_a_cluster_need_kube() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["ringway", "run"], args].concat());
+        assert!(parse(&["x.yaml", "--snapshot", "off"]).is_err());
+        let Command::Run(args) = parse(&["--kube", "--snapshot", "off"]).unwrap().command else {
+            panic!("run was asked for")
+        };
+        assert_eq!(args.cluster.snapshot, Some(Snapshot::Off));
     }
 
     #[test]

@@ -131,7 +131,7 @@ impl Files {
             match held.and_then(|held| held.object.clone()) {
                 Some(object) => store.put(object),
                 None => store.remove(id.0, &id.1),
-            }
+            };
         }
     }
 

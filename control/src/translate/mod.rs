@@ -8,17 +8,28 @@
 //! A Secret that turned bad is not remembered here: the store keeps its last good certificate, so
 //! the snapshot holds both the certificate and what is wrong with the Secret.
 
+mod address;
 mod assemble;
 mod attach;
 mod backend;
 mod class;
+mod conflict;
+mod cors;
+mod duration;
+mod features;
 mod filter;
 mod gateway;
 mod grant;
 mod hostname;
+pub mod infrastructure;
 mod listener;
+mod listener_set;
 mod matching;
+mod other_route;
+mod parent;
+mod pool;
 mod route;
+mod scope;
 pub mod status;
 
 use std::sync::Arc;
@@ -26,6 +37,9 @@ use std::sync::Arc;
 use proxy::ir::Ir;
 
 use crate::store::Snapshot;
+pub use address::{Addressing, SERVICE_PORTS};
+pub(crate) use cors::is_origin;
+pub use pool::Pool;
 pub use status::{Problem, Statuses};
 
 /// What a snapshot means.
@@ -54,14 +68,18 @@ pub struct Cache {
 #[must_use]
 pub fn translate(snapshot: &Snapshot, cache: &mut Cache) -> Translation {
     let classes = class::plan(snapshot);
-    let gateways = gateway::plan(snapshot, &classes);
+    let (gateways, strays) = gateway::plan(snapshot, &classes);
     let routes = attach::plan(snapshot, &gateways, &mut cache.routes);
+    let others = other_route::plan(snapshot, cache.routes.parents());
     let backends = backend::plan(snapshot, &routes, &mut cache.backends);
-    assemble::assemble(snapshot, classes, &gateways, &routes, backends)
+    let parts = assemble::Parts { classes, gateways, strays, routes, others };
+    assemble::assemble(snapshot, parts, backends)
 }
 
 /// The controller whose GatewayClasses are ours.
 pub const CONTROLLER_NAME: &str = "ringway.dev/gateway-controller";
+/// The same as the value of a label, which takes no `/`.
+pub(crate) const CONTROLLER_NAME_LABEL: &str = "ringway.dev";
 
 /// A refusal in the making: which field, why, and in which words.
 #[derive(Clone, Debug, PartialEq, Eq)]

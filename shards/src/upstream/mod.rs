@@ -131,8 +131,12 @@ impl<'s, R: Runtime> InFlight<'s, R> {
         !self.shard.is_draining()
     }
 
-    /// The request is out, and `client` waits for the head of its response.
+    /// The request is out, and `client` waits for the head of its response, if it has none yet.
     pub(crate) fn waits(&self, client: Abort, upstream: Abort) {
+        if self.begun.get() {
+            return;
+        }
+        self.unwatch();
         self.watch.set(Some(self.shard.watches.begin(client, upstream)));
     }
 
@@ -150,8 +154,8 @@ impl<'s, R: Runtime> InFlight<'s, R> {
 
     /// Why we ended it, if it was us.
     pub(crate) fn cut_by(&self) -> Option<Fault> {
-        let gone = self.watch.get().is_some_and(|watch| self.shard.watches.client_gone(watch));
-        self.cut.get().or(gone.then_some(Fault::ClientGone))
+        let gone = |watch: &Watch| self.shard.watches.client_gone(*watch);
+        self.cut.get().or_else(|| self.watch.get().filter(gone).map(|_| Fault::ClientGone))
     }
 
     /// The exchange is over, the response delivered whole.

@@ -1,0 +1,545 @@
+//! The cluster as a [`Source`]: every kind's feed into one picture, and from it what to serve.
+//!
+//! Runs on the control thread between the feeds and the control loop. Invariants: nothing is built
+//! before every kind was listed whole; a change that does not matter wakes nobody; a list that would
+//! take away most of a kind is believed only when a second one says the same.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::kube::Client;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::archive::{Archive, ArchiveError, Keep};
+use super::contents::Contents;
+use super::feed::{Feed, MISSING_RETRY, Message, State, Update, Wanted};
+use super::item::Item;
+use super::observed::ObservedStatuses;
+use super::wire::{SILENCE_MAX, WireError};
+use crate::api::{Kind, Name};
+use crate::resolve::Resolver;
+use crate::source::{Built, Source, accepted, host_addresses, problem_line};
+use crate::store::Store;
+use crate::translate::{self, Addressing, Cache, Translation};
+
+/// Updates that wait for the control loop at one time; feeds pause beyond it.
+pub const UPDATES_MAX: usize = 1024;
+/// A list that would take away no more objects than this is believed at once.
+pub const LOSS_BELIEVED_MAX: usize = 5;
+/// An API server that nothing was heard of for this time after the start is away.
+pub const CONTACT_TIMEOUT: Duration = Duration::from_secs(2);
+/// One that answers but has not listed everything by then counts as away too.
+pub const COMPLETE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often feeds get a turn to bring in what is already here before a build starts.
+const TURNS_MAX: usize = 16;
+
+/// What the source is started with.
+#[derive(Debug)]
+pub struct Options {
+    /// Where the snapshot on disk is, if anywhere.
+    pub keep: Option<Keep>,
+    /// The namespaces whose Secrets may be read; empty means all.
+    pub secret_namespaces: Vec<Arc<str>>,
+    /// Where the addresses of Gateways come from.
+    pub addressing: Addressing,
+    /// The Service that selects our own replicas, if there is one.
+    pub replicas: Option<Name>,
+    /// A watch that is silent for this time is replaced.
+    pub silence: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            keep: None,
+            secret_namespaces: Vec::new(),
+            addressing: Addressing::default(),
+            replicas: None,
+            silence: SILENCE_MAX,
+        }
+    }
+}
+
+/// Configuration from the API server.
+pub struct KubeSource {
+    feeds: Vec<Progress>,
+    messages: mpsc::Receiver<Message>,
+    tasks: JoinSet<()>,
+    live: Contents,
+    /// Where Gateways get their addresses, and our own Service.
+    place: (Addressing, Option<Name>),
+    /// What the snapshot on disk held, while it is what serves.
+    stale: Option<Contents>,
+    archive: Option<Archive>,
+    statuses: ObservedStatuses,
+    wanted: Arc<Wanted>,
+    cache: Cache,
+    resolver: Option<Resolver>,
+    changed: bool,
+    was_complete: bool,
+    in_touch: bool,
+    is_lost: bool,
+    started: Instant,
+    /// When to decide whether the snapshot on disk must serve.
+    decide: Option<Instant>,
+}
+
+/// How far one feed is.
+struct Progress {
+    kind: Kind,
+    namespace: Option<Arc<str>>,
+    known: BTreeSet<Name>,
+    is_complete: bool,
+    /// The last list was not believed.
+    is_doubted: bool,
+    is_missing: bool,
+    failure: Option<WireError>,
+    relist: Arc<Notify>,
+}
+
+impl KubeSource {
+    /// Starts to list and watch every kind. Must be called on a tokio runtime.
+    #[must_use]
+    pub fn start(client: &Client, options: Options) -> Self {
+        let resolver = Resolver::new().inspect_err(|error| {
+            tracing::warn!("names of backends will not be resolved: {error}");
+        });
+        let place = (options.addressing, options.replicas);
+        let (to, messages) = mpsc::channel(UPDATES_MAX);
+        let now = Instant::now();
+        let mut source = Self {
+            feeds: Vec::new(),
+            messages,
+            tasks: JoinSet::new(),
+            live: contents(&place),
+            place,
+            stale: None,
+            archive: options.keep.map(Archive::new),
+            statuses: ObservedStatuses::default(),
+            wanted: Arc::default(),
+            cache: Cache::default(),
+            resolver: resolver.ok(),
+            changed: false,
+            was_complete: false,
+            in_touch: false,
+            is_lost: false,
+            started: now,
+            decide: Some(now + CONTACT_TIMEOUT),
+        };
+        let silence = options.silence;
+        for kind in Kind::ALL {
+            if kind == Kind::Secret && !options.secret_namespaces.is_empty() {
+                for namespace in &options.secret_namespaces {
+                    source.feed(client, &to, silence, (kind, Some(namespace)));
+                }
+            } else {
+                source.feed(client, &to, silence, (kind, None));
+            }
+        }
+        source
+    }
+
+    /// What the server shows as statuses, for a status writer.
+    #[must_use]
+    pub fn statuses(&self) -> ObservedStatuses {
+        self.statuses.clone()
+    }
+
+    fn feed(
+        &mut self,
+        client: &Client,
+        to: &mpsc::Sender<Message>,
+        silence: Duration,
+        (kind, namespace): (Kind, Option<&Arc<str>>),
+    ) {
+        let relist = Arc::new(Notify::new());
+        let feed = Feed {
+            index: self.feeds.len(),
+            kind,
+            namespace: namespace.cloned(),
+            client: client.clone(),
+            to: to.clone(),
+            keeps_raw: self.archive.as_ref().is_some_and(|archive| archive.keeps(kind)),
+            silence,
+            wanted: kind.is_kept_by_name().then(|| Arc::clone(&self.wanted)),
+            relist: Arc::clone(&relist),
+            state: State::default(),
+        };
+        self.tasks.spawn(feed.run());
+        self.feeds.push(Progress {
+            kind,
+            namespace: namespace.cloned(),
+            known: BTreeSet::new(),
+            // What is kept by name is complete while no name is asked for.
+            is_complete: kind.is_kept_by_name(),
+            is_doubted: false,
+            is_missing: false,
+            failure: None,
+            relist,
+        });
+    }
+
+    fn is_complete(&self) -> bool {
+        self.feeds.iter().all(|feed| feed.is_complete)
+    }
+
+    fn serves(&self) -> bool {
+        self.stale.is_some() || self.is_complete()
+    }
+
+    /// Takes in everything that waits; says whether there was anything.
+    fn drain(&mut self) -> bool {
+        let mut any = false;
+        while let Ok(message) = self.messages.try_recv() {
+            self.take(message);
+            any = true;
+        }
+        any
+    }
+
+    fn take(&mut self, Message { feed, update }: Message) {
+        self.in_touch |= !matches!(&update, Update::Failed(error) if error.is_unheard());
+        match update {
+            Update::Listed { items, version, verdict } => {
+                self.list(feed, items, Some(version), verdict);
+            }
+            Update::Missing { verdict } => self.list(feed, Vec::new(), None, verdict),
+            Update::Applied(item) => {
+                self.feeds[feed].known.insert(item.name.clone());
+                let matters = self.put(feed, *item);
+                self.note(matters);
+            }
+            Update::Deleted(name) => {
+                self.feeds[feed].known.remove(&name);
+                let matters = self.remove(feed, &name);
+                self.note(matters);
+            }
+            Update::Failed(error) => self.fail(feed, error),
+            Update::Back => self.recover(feed),
+        }
+        self.want();
+        self.look();
+    }
+
+    /// Notes a change of what the live picture means.
+    fn note(&mut self, matters: bool) {
+        self.changed |= matters && self.is_complete();
+        if let Some(archive) = self.archive.as_mut().filter(|_| matters) {
+            archive.touch();
+        }
+    }
+
+    fn put(&mut self, feed: usize, mut item: Item) -> bool {
+        let kind = self.feeds[feed].kind;
+        if let Some(observed) = item.observed.take() {
+            self.statuses.put(kind, item.name.clone(), observed);
+        }
+        if let (Some(archive), Some(raw)) = (&mut self.archive, item.raw.take())
+            && item.object.is_ok()
+        {
+            archive.put(kind, &item.name, raw);
+        }
+        self.live.put(kind, item)
+    }
+
+    fn remove(&mut self, feed: usize, name: &Name) -> bool {
+        let kind = self.feeds[feed].kind;
+        self.statuses.remove(kind, name);
+        if let Some(archive) = &mut self.archive {
+            archive.remove(kind, name);
+        }
+        self.live.remove(kind, name)
+    }
+
+    /// Takes a whole list, unless it takes away so much that a second one must say so too.
+    fn list(
+        &mut self,
+        feed: usize,
+        items: Vec<Item>,
+        version: Option<&'static str>,
+        verdict: oneshot::Sender<bool>,
+    ) {
+        let progress = &mut self.feeds[feed];
+        let kind = progress.kind;
+        let listed: BTreeSet<Name> = items.iter().map(|item| item.name.clone()).collect();
+        let gone: Vec<Name> = progress.known.difference(&listed).cloned().collect();
+        let missing = version.is_none();
+        let is_loss = gone.len() > LOSS_BELIEVED_MAX && gone.len() * 2 > progress.known.len();
+        if (is_loss || (missing && !gone.is_empty())) && !progress.is_doubted {
+            progress.is_doubted = true;
+            tracing::warn!(
+                "{}: a list lacks {} of {} objects; listing again before any is removed",
+                kind.as_str(),
+                gone.len(),
+                progress.known.len()
+            );
+            let _ = verdict.send(false);
+            return;
+        }
+        let was_missing = std::mem::replace(&mut progress.is_missing, missing);
+        progress.is_doubted = false;
+        progress.known = listed;
+        let completed = !std::mem::replace(&mut progress.is_complete, true);
+        tell_missing(kind, missing, was_missing);
+        self.statuses.set_version(kind, version);
+        let mut matters = false;
+        for name in gone {
+            matters |= self.remove(feed, &name);
+        }
+        for item in items {
+            matters |= self.put(feed, item);
+        }
+        let _ = verdict.send(true);
+        self.note(matters);
+        self.changed |= completed;
+    }
+
+    /// Asks for what is referred to and kept only by name. Until it is listed nothing is built.
+    fn want(&mut self) {
+        for (kind, name) in self.live.take_gained() {
+            if kind.is_kept_by_name() && self.wanted.add(&name) {
+                for feed in self.feeds.iter_mut().filter(|feed| feed.kind == kind) {
+                    feed.is_complete = false;
+                    feed.relist.notify_one();
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, feed: usize, error: WireError) {
+        let before = self.troubles();
+        self.feeds[feed].failure = Some(error);
+        self.tell(&before);
+    }
+
+    fn recover(&mut self, feed: usize) {
+        let before = self.troubles();
+        self.feeds[feed].failure = None;
+        self.tell(&before);
+    }
+
+    /// Says what is new: by itself before anything is built, else as problems of a build.
+    fn tell(&mut self, before: &[String]) {
+        let is_lost = self.away().is_some();
+        let was_lost = std::mem::replace(&mut self.is_lost, is_lost);
+        if was_lost && !self.is_lost {
+            tracing::info!("the API server is back");
+        }
+        let now = self.troubles();
+        if now != before {
+            self.changed = true;
+            for line in now.iter().filter(|line| !before.contains(line) && !self.serves()) {
+                tracing::warn!("{line}");
+            }
+        }
+    }
+
+    /// Why the API server counts as away.
+    fn away(&self) -> Option<&WireError> {
+        let failures = self.feeds.iter().filter_map(|feed| feed.failure.as_ref());
+        let mut away = failures.filter(|error| error.is_away());
+        away.next()
+    }
+
+    /// What is wrong between us and the API server.
+    fn troubles(&self) -> Vec<String> {
+        let meanwhile = if self.serves() {
+            "what is known keeps serving, changes are not seen"
+        } else {
+            "waiting for it"
+        };
+        let away = self.away().map(|_| format!("the API server is away: {meanwhile}"));
+        let refused = self.feeds.iter().filter_map(|feed| {
+            let error = feed.failure.as_ref().filter(|error| !error.is_away())?;
+            let kind = feed.kind.as_str();
+            let advice = match error.code() {
+                Some(401 | 403) => {
+                    format!("; grant get, list and watch on {}", feed.kind.plural())
+                }
+                _ => String::new(),
+            };
+            Some(format!("{kind}: cannot be listed or watched: {error}{advice}"))
+        });
+        away.into_iter().chain(refused).collect()
+    }
+
+    /// Switches to the live picture once it is complete.
+    fn look(&mut self) {
+        if self.was_complete || !self.is_complete() {
+            return;
+        }
+        self.was_complete = true;
+        self.decide = None;
+        self.changed = true;
+        let objects: usize = self.feeds.iter().map(|feed| feed.known.len()).sum();
+        let after = self.started.elapsed().as_secs_f64() * 1e3;
+        tracing::info!("all kinds are listed after {after:.0} ms: {objects} objects");
+        if self.stale.take().is_some() {
+            tracing::info!("serving from the API server again, no longer from the snapshot");
+        }
+        if let Some(archive) = &mut self.archive {
+            archive.open();
+        }
+        self.statuses.set_live(true);
+    }
+
+    /// What the source waits for at the latest.
+    fn due(&self) -> Option<Instant> {
+        let archive = self.archive.as_ref().and_then(Archive::due);
+        [self.decide, archive].into_iter().flatten().min()
+    }
+
+    fn act(&mut self) {
+        let now = Instant::now();
+        if let Some(archive) = &mut self.archive {
+            archive.write_due(now);
+        }
+        if self.decide.is_some_and(|at| at <= now) {
+            let waited = now - self.started;
+            self.decide = (self.in_touch && waited < COMPLETE_TIMEOUT)
+                .then_some(self.started + COMPLETE_TIMEOUT);
+            if self.decide.is_none() {
+                self.serve_stale();
+            }
+        }
+    }
+
+    /// Serves what the snapshot on disk holds.
+    fn serve_stale(&mut self) {
+        let Some(archive) = &self.archive else {
+            tracing::warn!("the API server is away and no snapshot is kept: waiting for it");
+            return;
+        };
+        let mut contents = contents(&self.place);
+        match archive.read(|kind, item| {
+            contents.put(kind, item);
+        }) {
+            Ok(read) => {
+                tracing::warn!(
+                    "the API server is away: serving the {} objects of {}, {} s old{}",
+                    read.objects,
+                    archive.file().display(),
+                    read.age.as_secs(),
+                    if archive.keeps(Kind::Secret) { "" } else { ", without certificates" }
+                );
+                self.stale = Some(contents);
+                self.changed = true;
+            }
+            Err(ArchiveError::Absent) => {
+                tracing::warn!("the API server is away and there is no snapshot: waiting for it");
+            }
+            Err(error) => tracing::warn!(
+                "{}: the snapshot is not used: {error}; waiting for the API server",
+                archive.file().display()
+            ),
+        }
+    }
+}
+
+fn contents((addressing, replicas): &(Addressing, Option<Name>)) -> Contents {
+    let store = Store::new(None, host_addresses());
+    Contents::new(store.with_addressing(addressing.clone(), replicas.clone()))
+}
+
+fn tell_missing(kind: Kind, missing: bool, was_missing: bool) {
+    let kind = kind.as_str();
+    match (missing, was_missing) {
+        (true, false) => tracing::info!(
+            "{kind}: the API server does not have the kind; looked for every {} s",
+            MISSING_RETRY.as_secs()
+        ),
+        (false, true) => tracing::info!("{kind}: the API server has the kind now"),
+        _ => {}
+    }
+}
+
+impl fmt::Debug for KubeSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KubeSource(awaits {:?})", self.awaits())
+    }
+}
+
+impl Source for KubeSource {
+    async fn changed(&mut self) {
+        loop {
+            self.drain();
+            if self.changed {
+                for _ in 0..TURNS_MAX {
+                    tokio::task::yield_now().await;
+                    if !self.drain() {
+                        break;
+                    }
+                }
+                return;
+            }
+            let due = self.due();
+            let Self { messages, resolver, .. } = self;
+            tokio::select! {
+                Some(message) = messages.recv() => self.take(message),
+                () = async {
+                    match resolver {
+                        Some(resolver) => resolver.changed().await,
+                        None => std::future::pending().await,
+                    }
+                } => self.changed = true,
+                () = async {
+                    match due {
+                        Some(due) => tokio::time::sleep_until(due).await,
+                        None => std::future::pending().await,
+                    }
+                } => self.act(),
+            }
+        }
+    }
+
+    fn reread(&mut self) {
+        for feed in &self.feeds {
+            feed.relist.notify_one();
+        }
+    }
+
+    fn build(&mut self) -> Option<Built> {
+        self.drain();
+        self.changed = false;
+        let troubles = self.troubles();
+        let contents = match &mut self.stale {
+            Some(stale) => stale,
+            None if self.feeds.iter().all(|feed| feed.is_complete) => &mut self.live,
+            None => return None,
+        };
+        if let Some(resolver) = &mut self.resolver {
+            resolver.update(&contents.store.snapshot());
+            contents.store.set_resolved(resolver.answers());
+        }
+        let found = translate::translate(&contents.store.snapshot(), &mut self.cache);
+        let Translation { ir, statuses, problems } = found;
+        let refused = problems.iter().map(problem_line);
+        let problems = troubles.into_iter().chain(contents.faults().cloned()).chain(refused);
+        let problems = problems.collect();
+        let gateways = statuses.gateways.values().filter(|gateway| accepted(gateway)).count();
+        Some(Built { ir, statuses: Arc::new(statuses), problems, gateways })
+    }
+
+    fn awaits(&self) -> Option<String> {
+        if self.serves() {
+            return None;
+        }
+        let missing: Vec<String> = self
+            .feeds
+            .iter()
+            .filter(|feed| !feed.is_complete)
+            .map(|feed| match &feed.namespace {
+                None => feed.kind.as_str().to_owned(),
+                Some(namespace) => format!("{} in {namespace}", feed.kind.as_str()),
+            })
+            .collect();
+        let why = self
+            .away()
+            .map_or_else(String::new, |error| format!("; the API server is away: {error}"));
+        Some(format!("not listed yet: {}{why}", missing.join(", ")))
+    }
+}
