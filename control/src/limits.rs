@@ -82,6 +82,17 @@ fn sizes() -> Vec<Limit> {
             "431, the connection is closed",
         ),
         limit(
+            "METHOD_BYTES_MAX",
+            Bytes(l::METHOD_BYTES_MAX as u64),
+            "431, the connection is closed",
+        ),
+        limit("HOST_BYTES_MAX", Bytes(l::HOST_BYTES_MAX as u64), "400, the connection is closed"),
+        limit(
+            "CONNECTION_OPTIONS_MAX",
+            Count(l::CONNECTION_OPTIONS_MAX as u64, "options"),
+            "400, the connection is closed",
+        ),
+        limit(
             "INTERIM_RESPONSES_MAX",
             Count(l::INTERIM_RESPONSES_MAX.into(), "1xx responses"),
             "502, the backend connection is closed",
@@ -107,6 +118,16 @@ fn sizes() -> Vec<Limit> {
             "RELAY_BYTES_MAX",
             Bytes(l::RELAY_BYTES_MAX as u64),
             "reading pauses until the other side has taken some",
+        ),
+        limit(
+            "CAPTURE_BYTES_MAX",
+            Bytes(l::CAPTURE_BYTES_MAX as u64),
+            "a longer request body is neither sent again by a rule's retry nor mirrored",
+        ),
+        limit(
+            "MIRRORS_IN_FLIGHT_MAX",
+            Count(l::MIRRORS_IN_FLIGHT_MAX.into(), "copies a shard"),
+            "more are left out and counted in ringway_mirrors_total",
         ),
     ]
 }
@@ -146,6 +167,16 @@ fn times() -> Vec<Limit> {
             "--timeout-response-stall",
         ),
         time("CONNECT_TIMEOUT", l::CONNECT_TIMEOUT, "next endpoint, then 504", "--timeout-connect"),
+        limit(
+            "MIRROR_TIMEOUT",
+            Time(l::MIRROR_TIMEOUT),
+            "the copy is given up and counted in ringway_mirrors_total",
+        ),
+        limit(
+            "RETRY_BACKOFF_MAX",
+            Time(l::RETRY_BACKOFF_MAX),
+            "waits between a rule's retries grow no further, unless its backoff is longer",
+        ),
         time(
             "UPSTREAM_IDLE_TIMEOUT",
             l::UPSTREAM_IDLE_TIMEOUT,

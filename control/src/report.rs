@@ -3,4 +3,6 @@
 //! It is not the data plane: nothing here can start or stop a shard. Everything in `control` that
 //! reads reports takes the types from here, so that only `main.rs` names the `shards` crate itself.
 
-pub use shards::report::{Activity, ListenState, ListenerRequests, Phase, Report, Stage};
+pub use shards::report::{
+    Activity, ListenState, ListenerRequests, MirrorEnd, Phase, Report, Stage,
+};

@@ -167,6 +167,7 @@ fn line(mistake: &Mistake) -> String {
             line.push_str(part);
         }
     }
+    line.push_str("; its last good version, if any, stays");
     line
 }
 

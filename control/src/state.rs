@@ -13,7 +13,7 @@ use proxy::ir::Ir;
 use runtime::cores::CoreId;
 
 use crate::histograms::Histograms;
-use crate::report::{Activity, ListenState, Phase, Report};
+use crate::report::{Activity, ListenState, MirrorEnd, Phase, Report};
 use crate::translate::Statuses;
 
 /// Listeners that have a label of their own in metrics; the rest are counted as `other`.
@@ -75,6 +75,7 @@ pub struct Counts {
     pub upstream_opened: u64,
     pub upstream_reused: u64,
     pub retries: u64,
+    pub mirrors: [u64; MirrorEnd::ALL.len()],
     pub tls_completed: u64,
     pub tls_failed: u64,
     pub access_log_dropped: u64,
@@ -299,6 +300,9 @@ impl Counts {
         self.upstream_opened += activity.upstream_opened;
         self.upstream_reused += activity.upstream_reused;
         self.retries += activity.retries;
+        for (sum, more) in self.mirrors.iter_mut().zip(activity.mirrors) {
+            *sum += more;
+        }
         self.tls_completed += activity.tls_handshakes.0;
         self.tls_failed += activity.tls_handshakes.1;
         self.access_log_dropped += activity.access_log_dropped;

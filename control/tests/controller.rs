@@ -54,7 +54,12 @@ impl Source for Script {
 
 /// Statuses that tell which port they belong to.
 fn statuses(port: u16) -> Arc<Statuses> {
-    let gateway = GatewayStatus { addresses: vec![], conditions: vec![], listeners: vec![] };
+    let gateway = GatewayStatus {
+        addresses: vec![],
+        attached_listener_sets: 0,
+        conditions: vec![],
+        listeners: vec![],
+    };
     let gateways = [(Name::new("", &port.to_string()), gateway)].into();
     Arc::new(Statuses { gateways, ..Statuses::default() })
 }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-use control::api::Kind;
+use control::api::{Kind, Name};
 use control::store::Store;
 use control::translate::{Cache, Translation, translate};
 use control::yaml;
@@ -16,12 +16,26 @@ kind: Gateway
 metadata: {name: gw, namespace: default}
 spec:
   gatewayClassName: ringway
+  allowedListeners: {namespaces: {from: Selector, selector: {matchLabels: {team: blue}}}}
   listeners:
   - name: https
     port: 443
     protocol: HTTPS
     tls: {certificateRefs: [{name: quickstart-tls}]}
     allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {team: blue}}}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: ListenerSet
+metadata: {name: set, namespace: shop}
+spec:
+  parentRef: {name: gw, namespace: default}
+  listeners: [{name: http, port: 8080, protocol: HTTP, hostname: set.example.com}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: of-set, namespace: shop}
+spec:
+  parentRefs: [{kind: ListenerSet, name: set}]
 ---
 apiVersion: v1
 kind: Namespace
@@ -108,6 +122,45 @@ fn an_edited_label_of_a_namespace_is_seen() {
     let (before, after) = edited(|store| put(store, &text));
     let attached = |found: &Translation| found.ir.ports[0].listeners[0].routes.len();
     assert_eq!((attached(&before), attached(&after)), (2, 0));
+    let sets = |found: &Translation| found.ir.ports.iter().filter(|port| port.port == 8080).count();
+    assert_eq!((sets(&before), sets(&after)), (1, 0), "the ListenerSet is no longer taken");
+}
+
+#[test]
+fn an_edited_listener_set_is_seen() {
+    let text = changed("ListenerSet", "hostname: set.example.com", "hostname: other.example.com");
+    let (before, after) = edited(|store| put(store, &text));
+    assert_ne!(before.ir, after.ir);
+    let text = changed("ListenerSet", "name: gw", "name: nobody");
+    let (_, after) = edited(|store| put(store, &text));
+    assert!(after.statuses.listener_sets.is_empty());
+    let route = Name::new("shop", "of-set");
+    assert!(!after.statuses.http_routes.contains_key(&route), "no parent of ours is left");
+    let (_, after) = edited(|store| {
+        store.remove(Kind::ListenerSet, &Name::new("shop", "set"));
+    });
+    assert_eq!(after.problems.len(), 1, "the route names nothing");
+}
+
+#[test]
+fn a_policy_that_protects_a_service_is_seen_at_once() {
+    let policy = r#"
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: tls, namespace: back}
+spec: {targetRefs: [{group: "", kind: Service, name: web}]}
+"#;
+    let (before, after) = edited(|store| put(store, policy));
+    assert_eq!((before.ir.backends.len(), after.ir.backends.len()), (1, 0));
+    let (_, after) = edited(|store| {
+        put(store, policy);
+        let mut warm = Cache::default();
+        let protected = translate(&store.snapshot(), &mut warm);
+        assert!(protected.ir.backends.is_empty());
+        store.remove(Kind::BackendTlsPolicy, &Name::new("back", "tls"));
+        assert_eq!(translate(&store.snapshot(), &mut warm).ir.backends.len(), 1);
+    });
+    assert_eq!(before.ir, after.ir);
 }
 
 #[test]
@@ -117,7 +170,8 @@ fn a_secret_that_turned_bad_is_told_and_still_served() {
     assert_eq!(before.ir, after.ir);
     assert_eq!(after.problems.len(), 1);
     let (_, after) = edited(|store| {
-        store.remove(Kind::Secret, &control::api::Name::new("default", "quickstart-tls"));
+        store.remove(Kind::Secret, &Name::new("default", "quickstart-tls"));
     });
-    assert!(after.ir.ports.is_empty(), "a removed Secret is served no longer");
+    let served = after.ir.ports.iter().any(|port| port.port == 443);
+    assert!(!served, "a removed Secret is served no longer");
 }

@@ -9,6 +9,8 @@
 pub enum Fault {
     /// The rule names no usable backend.
     BackendInvalid,
+    /// A try at the backend took longer than the rule allows.
+    BackendTimeout,
     /// A request body that came slower than the least rate.
     BodyTooSlow,
     /// The client left before its answer was complete.
@@ -31,8 +33,12 @@ pub enum Fault {
     NoEndpoints,
     /// No rule matches.
     NoRoute,
+    /// The rule's CORS filter answers a preflight.
+    Preflight,
     /// The rule answers by a redirect.
     Redirect(u16),
+    /// The exchange took longer than the rule allows.
+    RequestTimeout,
     /// The TLS handshake failed.
     TlsHandshake,
     /// The backend's answer was malformed.
@@ -45,8 +51,9 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault once, with representative statuses, for documentation and tests.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::BackendInvalid,
+        Self::BackendTimeout,
         Self::BodyTooSlow,
         Self::ClientGone,
         Self::ClientTooSlow,
@@ -58,7 +65,9 @@ impl Fault {
         Self::Misdirected,
         Self::NoEndpoints,
         Self::NoRoute,
+        Self::Preflight,
         Self::Redirect(302),
+        Self::RequestTimeout,
         Self::TlsHandshake,
         Self::UpstreamMalformed,
         Self::UpstreamReset,
@@ -70,6 +79,7 @@ impl Fault {
     pub fn code(self) -> &'static str {
         match self {
             Self::BackendInvalid => "backend_invalid",
+            Self::BackendTimeout => "backend_timeout",
             Self::BodyTooSlow => "body_too_slow",
             Self::ClientGone => "client_gone",
             Self::ClientTooSlow => "client_too_slow",
@@ -81,7 +91,9 @@ impl Fault {
             Self::Misdirected => "misdirected",
             Self::NoEndpoints => "no_endpoints",
             Self::NoRoute => "no_route",
+            Self::Preflight => "cors_preflight",
             Self::Redirect(_) => "redirect",
+            Self::RequestTimeout => "request_timeout",
             Self::TlsHandshake => "tls_handshake",
             Self::UpstreamMalformed => "upstream_malformed",
             Self::UpstreamReset => "upstream_reset",
@@ -96,11 +108,12 @@ impl Fault {
             Self::BackendInvalid => Some(500),
             Self::BodyTooSlow | Self::HeaderTimeout => Some(408),
             Self::ConnectFailed | Self::UpstreamMalformed | Self::UpstreamReset => Some(502),
-            Self::ConnectTimeout => Some(504),
+            Self::BackendTimeout | Self::ConnectTimeout | Self::RequestTimeout => Some(504),
             Self::HostUnclaimed | Self::NoRoute => Some(404),
             Self::Malformed(status) | Self::Redirect(status) => Some(status),
             Self::Misdirected => Some(421),
             Self::NoEndpoints => Some(503),
+            Self::Preflight => Some(204),
             Self::ClientGone
             | Self::ClientTooSlow
             | Self::TlsHandshake
@@ -109,7 +122,8 @@ impl Fault {
     }
 
     /// Whether it speaks against the endpoint that was asked. What a client does must never count
-    /// there: it could have healthy endpoints ejected.
+    /// there: it could have healthy endpoints ejected. A rule's own time limit does not count either:
+    /// clients choose which requests are slow.
     #[must_use]
     pub fn is_endpoints(self) -> bool {
         match self {
@@ -119,6 +133,7 @@ impl Fault {
             | Self::UpstreamReset
             | Self::UpstreamTruncated => true,
             Self::BackendInvalid
+            | Self::BackendTimeout
             | Self::BodyTooSlow
             | Self::ClientGone
             | Self::ClientTooSlow
@@ -128,7 +143,9 @@ impl Fault {
             | Self::Misdirected
             | Self::NoEndpoints
             | Self::NoRoute
+            | Self::Preflight
             | Self::Redirect(_)
+            | Self::RequestTimeout
             | Self::TlsHandshake => false,
         }
     }
@@ -138,6 +155,9 @@ impl Fault {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::BackendInvalid => "The rule names no backend, or one that may not be used.",
+            Self::BackendTimeout => {
+                "A try at the backend took longer than the rule's `timeouts.backendRequest`."
+            }
             Self::BodyTooSlow => "The request body came slower than the least rate.",
             Self::ClientGone => "The client left before its answer was complete.",
             Self::ClientTooSlow => "The client took its response slower than the least rate.",
@@ -151,7 +171,9 @@ impl Fault {
             Self::Misdirected => "The host belongs to another listener than the TLS session's.",
             Self::NoEndpoints => "The backend has no ready endpoint.",
             Self::NoRoute => "No rule matches the request.",
+            Self::Preflight => "A CORS filter answered a preflight request.",
             Self::Redirect(_) => "A RequestRedirect filter answered.",
+            Self::RequestTimeout => "The exchange took longer than the rule's `timeouts.request`.",
             Self::TlsHandshake => "The TLS handshake failed.",
             Self::UpstreamMalformed => "The backend's answer breaks HTTP.",
             Self::UpstreamReset => "The backend closed the connection before it answered.",

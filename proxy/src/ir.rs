@@ -47,7 +47,8 @@ pub enum Protocol {
 /// One listener of a Gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
-    /// `namespace/gateway/listener`, the label of metrics and logs.
+    /// `namespace/gateway/listener` or `namespace/listenerset/name/listener`, the label of metrics
+    /// and logs.
     pub name: Arc<str>,
     /// The port that clients name, as the Gateway declares it; a load balancer before us may map it
     /// to the socket's [`Port::port`].
@@ -63,7 +64,8 @@ pub struct Listener {
 /// A route as attached to one listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachedRoute {
-    /// The hostnames that listener and route share; empty means every host of the listener.
+    /// The route's hostnames that meet the listener's, as wide as the route wrote them (a request
+    /// reaches the listener by a host that it claims); empty means every host of the listener.
     pub hostnames: Vec<Hostname>,
     /// The route, shared between the listeners it is attached to.
     pub route: Arc<Route>,

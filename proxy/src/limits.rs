@@ -11,6 +11,12 @@ pub const REQUEST_TARGET_BYTES_MAX: usize = 16 * 1024;
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// A head with more fields than this answers 431.
 pub const HEAD_FIELDS_MAX: usize = 128;
+/// A method longer than this is refused like an oversized head (bytes).
+pub const METHOD_BYTES_MAX: usize = 64;
+/// A host is at most this long (bytes): the longest DNS name with its trailing dot.
+pub const HOST_BYTES_MAX: usize = 254;
+/// More options than this in the `Connection` lines of one message are refused.
+pub const CONNECTION_OPTIONS_MAX: usize = 64;
 /// Interim (1xx) responses passed on per response.
 pub const INTERIM_RESPONSES_MAX: u32 = 100;
 /// One chunk extension (bytes).
@@ -25,6 +31,15 @@ pub const CHUNK_BYTES_MAX: u64 = 1 << 40;
 pub const TRAILER_BYTES_MAX: usize = 16 * 1024;
 /// Bytes held per direction of one exchange while relaying.
 pub const RELAY_BYTES_MAX: usize = 64 * 1024;
+
+/// A longer request body is neither sent again by a rule's retry nor mirrored (bytes).
+pub const CAPTURE_BYTES_MAX: usize = 64 * 1024;
+/// Copies of requests in flight to mirrors, per shard.
+pub const MIRRORS_IN_FLIGHT_MAX: u32 = 256;
+/// A copy of a request must be answered whole within this time.
+pub const MIRROR_TIMEOUT: Duration = Duration::from_secs(15);
+/// The wait before a retry grows no further than to this, or to the rule's `backoff` where longer.
+pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// A request head must arrive whole within this time.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -331,3 +331,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_draw_takes_its_share_and_all_or_none_at_the_ends() {
+    let mut local = Local::new(0, 7);
+    for (numerator, denominator, least, most) in [
+        (0, 100, 0, 0),
+        (1, 1, 10_000, 10_000),
+        (100, 100, 10_000, 10_000),
+        (20, 100, 1_800, 2_200),
+    ] {
+        let taken = (0..10_000).filter(|_| local.draw(numerator, denominator)).count();
+        assert!((least..=most).contains(&taken), "{numerator}/{denominator}: {taken}");
+    }
+    let most = u32::MAX;
+    assert!((0..1_000).all(|_| local.draw(most, most)));
+}
+
+#[test]
+fn a_jittered_wait_is_never_shorter_and_spreads() {
+    let mut local = Local::new(0, 7);
+    let least = Duration::from_millis(100);
+    let waits: Vec<_> = (0..1_000).map(|_| local.jitter(least)).collect();
+    assert!(waits.iter().all(|wait| (least..least * 3 / 2).contains(wait)));
+    assert!(waits.iter().any(|wait| *wait < least * 6 / 5));
+    assert!(waits.iter().any(|wait| *wait > least * 13 / 10));
+    assert_eq!(local.jitter(Duration::ZERO), Duration::ZERO);
+    assert!(local.jitter(Duration::MAX) >= Duration::from_secs(u64::MAX));
+}

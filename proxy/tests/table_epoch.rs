@@ -208,3 +208,35 @@ fn the_empty_epoch_listens_nowhere() {
     let epoch = Epoch::empty();
     assert!(epoch.id == 0 && epoch.ports.is_empty() && epoch.backends.is_empty());
 }
+
+#[test]
+fn only_a_rule_that_asks_for_more_has_a_policy_and_its_mirrors_are_backends() {
+    let to =
+        |target, numerator| Filter::RequestMirror(Mirror { target, numerator, denominator: 100 });
+    let mut asks = rule(vec![on("/asks")], &[("b/a", 1), ("b/b", 1)]);
+    asks.timeouts.request = Some(std::time::Duration::from_secs(1));
+    asks.filters = vec![
+        to(Target::Backend("b/m".into()), 20),
+        to(Target::Backend("b/never".into()), 0),
+        to(Target::Invalid("b/none".into()), 20),
+    ];
+    let mut own = rule(vec![on("/own")], &[("b/a", 1)]);
+    own.backends[0].filters = vec![to(Target::Backend("b/m".into()), 100)];
+    let rules = vec![asks, own, rule(vec![on("/plain")], &[("b/a", 1)])];
+    let mut ir = ir(vec![route("ns/r", 0, &["a.com"], rules)]);
+    ir.backends.insert("b/m".into(), Arc::new(Backend::default()));
+    let epoch = compile(1, &ir, None);
+    let found = |path: &str| {
+        let head = Request::get("a.com", path).head();
+        table(&epoch).find(&head, &mut RegexCaches::default()).expect("it matches").rule
+    };
+    let slot = slot_of(&epoch, "b/m").expect("it is a backend") as u32;
+    let policy = found("/asks").policy.as_deref().expect("it asks for limits");
+    assert_eq!(policy.timeouts.request, Some(std::time::Duration::from_secs(1)));
+    assert_eq!(policy.mirrors.len(), 1);
+    assert_eq!((policy.mirrors[0].slot, policy.mirrors[0].numerator), (slot, 20));
+    let own = found("/own");
+    assert!(own.policy.as_deref().is_some_and(|policy| policy.mirrors.is_empty()));
+    assert_eq!(own.backends[0].mirrors[0].slot, slot);
+    assert!(found("/plain").policy.is_none());
+}

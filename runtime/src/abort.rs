@@ -48,6 +48,17 @@ impl Abort {
         }
     }
 
+    /// Whether the peer has closed or reset, whatever it sent before that is still unread: a look
+    /// that consumes nothing. A connection that is gone counts as closed.
+    #[must_use]
+    pub fn is_closed_by_peer(&self) -> bool {
+        let fd = self.fd.get();
+        let mut look = libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 };
+        // SAFETY: `look` is one entry and outlives the call, which does not wait.
+        let found = unsafe { libc::poll(&raw mut look, 1, 0) };
+        fd == GONE || found > 0
+    }
+
     /// Bytes that the peer has acknowledged so far (TCP only); `None` when the connection is gone.
     #[must_use]
     pub fn bytes_acked(&self) -> Option<u64> {
@@ -101,7 +112,7 @@ impl Drop for Guard {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
@@ -121,5 +132,19 @@ mod tests {
         let guard = Guard::new(one.as_raw_fd());
         guard.handle().abort();
         assert_eq!(other.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_peer_that_closed_is_seen_behind_what_it_sent() {
+        let (one, mut other) = UnixStream::pair().unwrap();
+        let guard = Guard::new(one.as_raw_fd());
+        let look = guard.handle();
+        assert!(!look.is_closed_by_peer());
+        other.write_all(b"x").unwrap();
+        assert!(!look.is_closed_by_peer(), "bytes alone are no close");
+        drop(other);
+        assert!(look.is_closed_by_peer());
+        drop(guard);
+        assert!(look.is_closed_by_peer(), "nobody is there any more");
     }
 }

@@ -51,6 +51,7 @@ impl Line<'_> {
         if let (Some(backend), Some(endpoint)) = (trace.backend, trace.endpoint) {
             object.text("backend", backend.name.as_bytes());
             object.text("endpoint", endpoint.to_string().as_bytes());
+            object.number("attempts", u64::from(trace.attempts));
         }
         object.number("bytes_in", trace.bytes_in);
         object.number("bytes_out", trace.bytes_out);

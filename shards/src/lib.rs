@@ -7,6 +7,7 @@
 
 mod accept;
 mod access_log;
+mod capture;
 mod deadline;
 mod downstream;
 mod input;
@@ -19,6 +20,7 @@ mod scratch;
 mod shard;
 mod trace;
 mod upstream;
+mod watch;
 
 #[expect(clippy::disallowed_types, reason = "the immutable epoch is all that shards share")]
 use std::sync::Arc;

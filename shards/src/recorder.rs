@@ -11,7 +11,7 @@ use proxy::http::RequestHead;
 
 use crate::access_log::{self, Clock};
 use crate::install::Installed;
-use crate::report::{Activity, ListenerRequests, Stage};
+use crate::report::{Activity, ListenerRequests, MirrorEnd, Stage};
 use crate::trace::Trace;
 
 /// Counters and histograms since the last report.
@@ -28,6 +28,7 @@ pub(crate) struct Recorder {
     upstream_opened: Cell<u64>,
     upstream_reused: Cell<u64>,
     retries: Cell<u64>,
+    mirrors: Cell<[u64; MirrorEnd::ALL.len()]>,
     handshakes: Cell<(u64, u64)>,
     access_log: RefCell<Vec<u8>>,
     access_log_dropped: Cell<u64>,
@@ -49,6 +50,7 @@ impl Recorder {
             upstream_opened: Cell::new(0),
             upstream_reused: Cell::new(0),
             retries: Cell::new(0),
+            mirrors: Cell::default(),
             handshakes: Cell::new((0, 0)),
             access_log: RefCell::default(),
             access_log_dropped: Cell::new(0),
@@ -143,6 +145,14 @@ impl Recorder {
         self.count(&self.retries);
     }
 
+    /// What became of one copy of a request.
+    pub(crate) fn mirror(&self, end: MirrorEnd) {
+        let mut counts = self.mirrors.get();
+        counts[end as usize] += 1;
+        self.mirrors.set(counts);
+        self.dirty.set(true);
+    }
+
     pub(crate) fn handshake(&self, done: bool) {
         let (good, bad) = self.handshakes.get();
         self.handshakes.set(if done { (good + 1, bad) } else { (good, bad + 1) });
@@ -172,6 +182,7 @@ impl Recorder {
             upstream_opened: self.upstream_opened.take(),
             upstream_reused: self.upstream_reused.take(),
             retries: self.retries.take(),
+            mirrors: self.mirrors.take(),
             tls_handshakes: self.handshakes.take(),
             access_log: self.access_log.take(),
             access_log_dropped: self.access_log_dropped.take(),

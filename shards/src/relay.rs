@@ -14,6 +14,7 @@ use proxy::http::Framing;
 use proxy::limits;
 use runtime::{Abort, Runtime, Sink, Size, Stream};
 
+use crate::capture::Capture;
 use crate::downstream::{Reader, Writer};
 use crate::input::Input;
 
@@ -22,7 +23,7 @@ pub(crate) struct Incoming<'u, R: Runtime> {
     pub(crate) stream: &'u mut R::Stream,
     pub(crate) input: &'u mut Input,
     /// Set when we end the connection: its end of input then proves nothing.
-    pub(crate) cut: &'u Cell<bool>,
+    pub(crate) cut: &'u Cell<Option<Fault>>,
 }
 
 /// How an upload ended.
@@ -39,7 +40,7 @@ impl<R: Runtime> Incoming<'_, R> {
     /// Receives more. False: FIN.
     pub(crate) async fn fill(&mut self, size: Size) -> io::Result<bool> {
         let buf = self.stream.recv(size).await?;
-        if buf.is_empty() && self.cut.get() {
+        if buf.is_empty() && self.is_cut() {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         if buf.is_empty() {
@@ -49,9 +50,44 @@ impl<R: Runtime> Incoming<'_, R> {
         Ok(true)
     }
 
-    /// Nothing is left over behind the response.
+    /// Nothing is left over behind the response, and the connection was not ended by us.
     pub(crate) fn is_clean(&self) -> bool {
-        self.input.is_empty()
+        self.input.is_empty() && !self.is_cut()
+    }
+
+    fn is_cut(&self) -> bool {
+        self.cut.get().is_some()
+    }
+}
+
+/// Receives a response body for nobody. False: it is not whole, or longer than `bytes_max`.
+pub(crate) async fn discard<R: Runtime>(
+    upstream: &mut Incoming<'_, R>,
+    framing: Framing,
+    bytes_max: usize,
+) -> bool {
+    let mut body = BodyReader::new(framing);
+    let mut taken = 0;
+    loop {
+        while !upstream.input.is_empty() && !body.is_done() {
+            match body.read(upstream.input.bytes()) {
+                Ok(read) if read.consumed > 0 => {
+                    taken += read.consumed;
+                    upstream.input.consume(read.consumed);
+                }
+                Ok(_) => break,
+                Err(_) => return false,
+            }
+        }
+        if body.is_done() {
+            return true;
+        }
+        if taken > bytes_max {
+            return false;
+        }
+        if !upstream.fill(Size::Large).await.unwrap_or(false) {
+            return body.end_of_input();
+        }
     }
 }
 
@@ -135,10 +171,8 @@ async fn flush<R: Runtime>(
 
 /// What an upload needs beside its two halves.
 pub(crate) struct Upload<'u> {
-    /// Framing on the client's side.
-    pub(crate) from: Framing,
-    /// Framing on the backend's side.
-    pub(crate) to: Framing,
+    /// Framing, the same on both sides.
+    pub(crate) framing: Framing,
     /// Body bytes moved so far.
     pub(crate) moved: &'u mut u64,
     /// The least rate is held over this time.
@@ -146,7 +180,9 @@ pub(crate) struct Upload<'u> {
     /// Ends the upstream connection when the client's side fails, so that nobody waits for it.
     pub(crate) upstream: Abort,
     /// Set before that.
-    pub(crate) cut: &'u Cell<bool>,
+    pub(crate) cut: &'u Cell<Option<Fault>>,
+    /// Gets a copy of what goes out.
+    pub(crate) capture: Option<&'u Capture>,
 }
 
 /// Relays a request body, holding the client to the least rate.
@@ -157,10 +193,13 @@ pub(crate) async fn upload<R: Runtime>(
     task: Upload<'_>,
 ) -> UploadEnd {
     let (upstream, cut) = (task.upstream.clone(), task.cut);
+    if let Some(capture) = task.capture {
+        capture.begin();
+    }
     let end = pump::<R>(client, sink, out, task).await;
     client.deadline.clear();
-    if matches!(end, UploadEnd::Failed(_)) {
-        cut.set(true);
+    if let UploadEnd::Failed(fault) = end {
+        cut.set(cut.get().or(Some(fault)));
         upstream.abort();
     }
     end
@@ -172,8 +211,8 @@ async fn pump<R: Runtime>(
     mut out: Vec<u8>,
     task: Upload<'_>,
 ) -> UploadEnd {
-    let mut body = BodyReader::new(task.from);
-    let mut encoder = BodyWriter::new(task.to);
+    let mut body = BodyReader::new(task.framing);
+    let mut encoder = BodyWriter::new(task.framing);
     let quota = limits::body_bytes_min(task.window);
     // Bytes and time of the current window; time in which the backend takes none is not counted.
     let (mut in_window, mut waited) = (0, Duration::ZERO);
@@ -186,6 +225,9 @@ async fn pump<R: Runtime>(
             encoder.finish(body.trailers(), &mut out);
         }
         if !out.is_empty() {
+            if let Some(capture) = task.capture {
+                capture.add(&out);
+            }
             // The time that the backend takes is not the client's.
             client.deadline.clear();
             out = match sink.send(out).await {

@@ -69,8 +69,10 @@ pub struct Activity {
     pub upstream_opened: u64,
     /// Upstream connections reused.
     pub upstream_reused: u64,
-    /// Requests sent again to another endpoint.
+    /// Requests sent again, to another endpoint or the same.
     pub retries: u64,
+    /// Copies of requests for mirrors, in the order of [`MirrorEnd::ALL`].
+    pub mirrors: [u64; MirrorEnd::ALL.len()],
     /// TLS handshakes completed and failed.
     pub tls_handshakes: (u64, u64),
     /// Access log lines, whole, newline-terminated.
@@ -104,6 +106,25 @@ pub enum Stage {
     Total,
 }
 
+/// What became of a copy of a request that a mirror was to get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MirrorEnd {
+    /// Sent and answered.
+    Delivered,
+    /// Not sent: the mirror has no ready endpoint.
+    NoEndpoint,
+    /// Not sent: the request's body is longer than what is kept.
+    TooLarge,
+    /// Not sent: too many copies are in flight.
+    Busy,
+    /// Not sent: a WebSocket, or a request whose body waits for `100 Continue`.
+    Unfit,
+    /// The mirror could not be reached, or gave no whole answer.
+    Failed,
+    /// The mirror took too long.
+    TimedOut,
+}
+
 /// Where reports arrive: readable without blocking, with a descriptor to wait on.
 #[derive(Debug)]
 pub struct Reports(pub(crate) runtime::mailbox::Receiver<Report>);
@@ -122,6 +143,33 @@ impl Stage {
             Self::FirstByte => "first_byte",
             Self::Relay => "relay",
             Self::Total => "total",
+        }
+    }
+}
+
+impl MirrorEnd {
+    /// All of them, in order.
+    pub const ALL: [Self; 7] = [
+        Self::Delivered,
+        Self::NoEndpoint,
+        Self::TooLarge,
+        Self::Busy,
+        Self::Unfit,
+        Self::Failed,
+        Self::TimedOut,
+    ];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::NoEndpoint => "no_endpoint",
+            Self::TooLarge => "too_large",
+            Self::Busy => "busy",
+            Self::Unfit => "unfit",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::recorder::Recorder;
 use crate::report::{Phase, Report};
 use crate::scratch::Scratches;
 use crate::upstream::pool::Pool;
+use crate::watch::Watches;
 use crate::{Published, SEED_STRIDE};
 
 /// Everything one shard owns.
@@ -30,9 +31,12 @@ pub(crate) struct Shard<R: Runtime> {
     pub(crate) local: RefCell<Local>,
     pub(crate) pool: Pool<R>,
     pub(crate) deadlines: Rc<Deadlines>,
+    pub(crate) watches: Watches,
     pub(crate) scratches: Scratches,
     pub(crate) recorder: Recorder,
     pub(crate) sockets: RefCell<HashMap<PortKey, Socket, RandomState>>,
+    /// Copies of requests on their way to mirrors.
+    pub(crate) mirrors: Cell<u32>,
     connections: Cell<u64>,
     connections_max: u64,
     draining_since: Cell<Option<Instant>>,
@@ -68,9 +72,11 @@ pub(crate) async fn run<R: Runtime>(start: Start) {
         )),
         pool: Pool::new(),
         deadlines: Deadlines::new(),
+        watches: Watches::default(),
         scratches: Scratches::default(),
         recorder: Recorder::new(start.index, start.clock),
         sockets: RefCell::default(),
+        mirrors: Cell::new(0),
         connections: Cell::new(0),
         connections_max: start.connections_max,
         draining_since: Cell::new(None),
@@ -104,6 +110,7 @@ async fn tick<R: Runtime>(shard: &Rc<Shard<R>>) {
         let now = R::now();
         count += 1;
         shard.deadlines.expire(now);
+        shard.watches.tick();
         if count.is_multiple_of(TICKS_PER_SWEEP) {
             shard.sweep(now);
         }

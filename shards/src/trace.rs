@@ -23,6 +23,8 @@ pub(crate) struct Trace<'e> {
     pub(crate) fault: Option<Fault>,
     /// Final status sent to the client; 0 if none was.
     pub(crate) status: u16,
+    /// Tries at a backend, the first included.
+    pub(crate) attempts: u16,
     /// Request body bytes.
     pub(crate) bytes_in: u64,
     /// Response bytes, head included.
@@ -43,6 +45,7 @@ impl<'e> Trace<'e> {
             endpoint: None,
             fault: None,
             status: 0,
+            attempts: 0,
             bytes_in: 0,
             bytes_out: 0,
         }

@@ -12,37 +12,19 @@ use std::thread;
 use std::time::Duration;
 
 use proxy::epoch::Settings;
-use support::{Recorded, World, backends, config, read_to_end, read_until, rule};
+use support::{
+    GET, GET_CLOSE, OK, Recorded, World, backends, config, one, read_to_end, read_until, rule,
+    settle,
+};
 
-const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: x.example\r\n\r\n";
-const GET_CLOSE: &[u8] = b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 const POST_CLOSE: &[u8] =
     b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx";
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
-
-fn one(backend: &Recorded) -> proxy::ir::Ir {
-    config(vec![rule("/", &[("b", 1)])], &[("b", vec![backend.address])])
-}
-
 /// Settings whose rate windows are a second long.
 fn impatient() -> Settings {
     let mut settings = Settings { access_log: true, ..Settings::default() };
     settings.timeouts.response_stall = Duration::from_secs(1);
     settings.timeouts.body_rate_window = Duration::from_secs(1);
     settings
-}
-
-/// Waits until `exchanges` have ended and nobody is connected; returns the access log.
-fn settle(world: &mut World, exchanges: usize) -> String {
-    loop {
-        let last = world.wait_for(|report| report.connections == 0);
-        world.seen.push(last);
-        let lines = world.seen.iter().flat_map(|report| report.activity.access_log.iter().copied());
-        let log = String::from_utf8(lines.collect()).unwrap();
-        if log.lines().count() >= exchanges {
-            return log;
-        }
-    }
 }
 
 #[test]

@@ -9,15 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use proxy::epoch::Settings;
-use support::{Recorded, World, backends, config, read_to_end, read_until, rule};
-
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
-const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: x.example\r\n\r\n";
-const GET_CLOSE: &[u8] = b"GET /a HTTP/1.1\r\nHost: x.example\r\nConnection: close\r\n\r\n";
-
-fn one(backend: &Recorded) -> proxy::ir::Ir {
-    config(vec![rule("/", &[("b", 1)])], &[("b", vec![backend.address])])
-}
+use support::{
+    GET, GET_CLOSE, OK, Recorded, World, backends, config, one, read_to_end, read_until, rule,
+};
 
 #[test]
 fn a_request_is_forwarded_and_its_answer_comes_back() {

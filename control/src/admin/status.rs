@@ -13,10 +13,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::listening;
-use crate::api::Name;
+use crate::api::{Kind, Name};
 use crate::report::Phase;
 use crate::state::{ShardState, State};
-use crate::translate::status::{GatewayClassStatus, GatewayStatus, RouteStatus};
+use crate::translate::status::{GatewayClassStatus, GatewayStatus, ListenerSetStatus, RouteStatus};
 
 /// The document.
 #[must_use]
@@ -46,6 +46,8 @@ pub fn json(state: &State) -> String {
             gateway_classes: &state.statuses.gateway_classes,
             gateways: listening::gateways(state),
             http_routes: &state.statuses.http_routes,
+            listener_sets: &state.statuses.listener_sets,
+            other_routes: &state.statuses.other_routes,
         },
     };
     let mut text = serde_json::to_string_pretty(&document).expect("plain values serialise");
@@ -76,6 +78,10 @@ struct Objects<'s> {
     gateway_classes: &'s BTreeMap<Name, GatewayClassStatus>,
     gateways: BTreeMap<Name, GatewayStatus>,
     http_routes: &'s BTreeMap<Name, Arc<RouteStatus>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    listener_sets: &'s BTreeMap<Name, ListenerSetStatus>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    other_routes: &'s BTreeMap<Kind, BTreeMap<Name, Arc<RouteStatus>>>,
 }
 
 fn shard_json(index: usize, core: Option<CoreId>, shard: &ShardState) -> Value {

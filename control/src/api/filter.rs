@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::BackendRef;
+
 /// A filter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Filter {
     #[serde(rename = "type")]
@@ -14,6 +16,8 @@ pub struct Filter {
     pub response_header_modifier: Option<HeaderModifier>,
     pub request_redirect: Option<Redirect>,
     pub url_rewrite: Option<Rewrite>,
+    pub request_mirror: Option<Mirror>,
+    pub cors: Option<Cors>,
 }
 
 open_enum! {
@@ -23,6 +27,8 @@ open_enum! {
         ResponseHeaderModifier = "ResponseHeaderModifier",
         RequestRedirect = "RequestRedirect",
         UrlRewrite = "URLRewrite",
+        RequestMirror = "RequestMirror",
+        Cors = "CORS",
     } default RequestHeaderModifier
 }
 
@@ -73,4 +79,53 @@ open_enum! {
         ReplaceFullPath = "ReplaceFullPath",
         ReplacePrefixMatch = "ReplacePrefixMatch",
     } default ReplaceFullPath
+}
+
+/// Without `percent` and `fraction` every request is mirrored.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mirror {
+    pub backend_ref: BackendRef,
+    #[serde(default)]
+    pub percent: Option<i64>,
+    #[serde(default)]
+    pub fraction: Option<Fraction>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Fraction {
+    pub numerator: i64,
+    pub denominator: i64,
+}
+
+impl Default for Fraction {
+    fn default() -> Self {
+        Self { numerator: 0, denominator: 100 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Cors {
+    pub allow_origins: Vec<Arc<str>>,
+    pub allow_credentials: bool,
+    pub allow_methods: Vec<Arc<str>>,
+    pub allow_headers: Vec<Arc<str>>,
+    pub expose_headers: Vec<Arc<str>>,
+    /// Seconds.
+    pub max_age: i64,
+}
+
+impl Default for Cors {
+    fn default() -> Self {
+        Self {
+            allow_origins: Vec::new(),
+            allow_credentials: false,
+            allow_methods: Vec::new(),
+            allow_headers: Vec::new(),
+            expose_headers: Vec::new(),
+            max_age: 5,
+        }
+    }
 }

@@ -30,8 +30,65 @@ pub struct GatewaySpec {
     pub listeners: Vec<Listener>,
     pub addresses: Vec<GatewayAddress>,
     pub infrastructure: Infrastructure,
-    /// Client certificates, either side; not supported yet, kept so that it is refused.
-    pub tls: Option<serde_json::Value>,
+    pub allowed_listeners: AllowedListeners,
+    pub tls: GatewayTls,
+}
+
+/// Which ListenerSets may add listeners.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct AllowedListeners {
+    pub namespaces: ListenerNamespaces,
+}
+
+/// Like [`NamespaceScope`], but none unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ListenerNamespaces {
+    pub from: FromNamespaces,
+    pub selector: Option<LabelSelector>,
+}
+
+impl Default for ListenerNamespaces {
+    fn default() -> Self {
+        Self { from: FromNamespaces::None, selector: None }
+    }
+}
+
+/// Client certificates, either side: not supported yet, kept so that they are refused.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GatewayTls {
+    pub backend: BackendTls,
+    pub frontend: FrontendTls,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct BackendTls {
+    pub client_certificate_ref: Option<serde_json::Value>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct FrontendTls {
+    #[serde(rename = "default")]
+    pub base: TlsConfig,
+    /// Instead of the default on that port.
+    pub per_port: Vec<PortTls>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct TlsConfig {
+    pub validation: Option<serde_json::Value>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct PortTls {
+    pub port: u16,
+    pub tls: TlsConfig,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -61,6 +118,9 @@ open_enum! {
     Protocol {
         Http = "HTTP",
         Https = "HTTPS",
+        Tcp = "TCP",
+        Tls = "TLS",
+        Udp = "UDP",
     } default Http
 }
 

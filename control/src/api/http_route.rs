@@ -30,12 +30,33 @@ pub struct Rule {
     pub matches: Vec<Match>,
     pub filters: Vec<Filter>,
     pub backend_refs: Vec<BackendRef>,
-    /// Not supported yet; kept so that it is refused and never ignored.
-    pub timeouts: Option<serde_json::Value>,
-    /// Not supported yet; kept so that it is refused and never ignored.
-    pub retry: Option<serde_json::Value>,
+    pub timeouts: Timeouts,
+    pub retry: Option<Retry>,
     /// Not supported yet; kept so that it is refused and never ignored.
     pub session_persistence: Option<serde_json::Value>,
+}
+
+/// Durations as GEP-2257 writes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Timeouts {
+    pub request: Option<Arc<str>>,
+    pub backend_request: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Retry {
+    pub codes: Vec<i64>,
+    /// Tries after the first one.
+    pub attempts: i64,
+    pub backoff: Option<Arc<str>>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { codes: Vec::new(), attempts: 1, backoff: None }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::{
-    ConfigMap, EndpointSlice, Gateway, GatewayClass, HttpRoute, Meta, Name, Namespace,
-    ReferenceGrant, Secret, Service,
+    BackendTlsPolicy, ConfigMap, EndpointSlice, Gateway, GatewayClass, HttpRoute, ListenerSet,
+    Meta, Name, Namespace, OtherRoute, ReferenceGrant, Secret, Service,
 };
 use crate::yaml::{DecodeError, Node};
 
@@ -14,6 +14,8 @@ use crate::yaml::{DecodeError, Node};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(into = "&'static str")]
 pub enum Kind {
+    /// Gateway API BackendTLSPolicy.
+    BackendTlsPolicy,
     /// v1 ConfigMap.
     ConfigMap,
     /// discovery.k8s.io/v1 EndpointSlice.
@@ -22,8 +24,12 @@ pub enum Kind {
     Gateway,
     /// Gateway API GatewayClass.
     GatewayClass,
+    /// Gateway API GRPCRoute.
+    GrpcRoute,
     /// Gateway API HTTPRoute.
     HttpRoute,
+    /// Gateway API ListenerSet.
+    ListenerSet,
     /// v1 Namespace.
     Namespace,
     /// Gateway API ReferenceGrant.
@@ -32,50 +38,74 @@ pub enum Kind {
     Secret,
     /// v1 Service.
     Service,
+    /// Gateway API TCPRoute.
+    TcpRoute,
+    /// Gateway API TLSRoute.
+    TlsRoute,
+    /// Gateway API UDPRoute.
+    UdpRoute,
 }
 
 /// One decoded object.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "each variant is its kind")]
 pub enum Object {
+    BackendTlsPolicy(Arc<BackendTlsPolicy>),
     ConfigMap(Arc<ConfigMap>),
     EndpointSlice(Arc<EndpointSlice>),
     Gateway(Arc<Gateway>),
     GatewayClass(Arc<GatewayClass>),
+    GrpcRoute(Arc<OtherRoute>),
     HttpRoute(Arc<HttpRoute>),
+    ListenerSet(Arc<ListenerSet>),
     Namespace(Arc<Namespace>),
     ReferenceGrant(Arc<ReferenceGrant>),
     Secret(Arc<Secret>),
     Service(Arc<Service>),
+    TcpRoute(Arc<OtherRoute>),
+    TlsRoute(Arc<OtherRoute>),
+    UdpRoute(Arc<OtherRoute>),
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 15] = [
+        Self::BackendTlsPolicy,
         Self::ConfigMap,
         Self::EndpointSlice,
         Self::Gateway,
         Self::GatewayClass,
+        Self::GrpcRoute,
         Self::HttpRoute,
+        Self::ListenerSet,
         Self::Namespace,
         Self::ReferenceGrant,
         Self::Secret,
         Self::Service,
+        Self::TcpRoute,
+        Self::TlsRoute,
+        Self::UdpRoute,
     ];
 
     /// The API's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::BackendTlsPolicy => "BackendTLSPolicy",
             Self::ConfigMap => "ConfigMap",
             Self::EndpointSlice => "EndpointSlice",
             Self::Gateway => "Gateway",
             Self::GatewayClass => "GatewayClass",
+            Self::GrpcRoute => "GRPCRoute",
             Self::HttpRoute => "HTTPRoute",
+            Self::ListenerSet => "ListenerSet",
             Self::Namespace => "Namespace",
             Self::ReferenceGrant => "ReferenceGrant",
             Self::Secret => "Secret",
             Self::Service => "Service",
+            Self::TcpRoute => "TCPRoute",
+            Self::TlsRoute => "TLSRoute",
+            Self::UdpRoute => "UDPRoute",
         }
     }
 
@@ -88,7 +118,25 @@ impl Kind {
             Self::Gateway | Self::GatewayClass | Self::HttpRoute | Self::ReferenceGrant => {
                 &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]
             }
+            Self::GrpcRoute | Self::ListenerSet => &["gateway.networking.k8s.io/v1"],
+            Self::BackendTlsPolicy => {
+                &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha3"]
+            }
+            Self::TcpRoute | Self::UdpRoute => {
+                &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"]
+            }
+            Self::TlsRoute => &[
+                "gateway.networking.k8s.io/v1",
+                "gateway.networking.k8s.io/v1alpha3",
+                "gateway.networking.k8s.io/v1alpha2",
+            ],
         }
+    }
+
+    /// Whether it is a route that this release does not serve, decoded as [`OtherRoute`].
+    #[must_use]
+    pub fn is_other_route(self) -> bool {
+        matches!(self, Self::GrpcRoute | Self::TcpRoute | Self::TlsRoute | Self::UdpRoute)
     }
 
     /// Whether objects of the kind live in a namespace.
@@ -111,15 +159,23 @@ impl Kind {
     /// The tree does not have the kind's shape.
     pub fn decode<T: Tree>(self, node: &T) -> Result<Object, T::Error> {
         Ok(match self {
+            Self::BackendTlsPolicy => {
+                Object::BackendTlsPolicy(Arc::new(self.placed(node.decode()?)))
+            }
             Self::ConfigMap => Object::ConfigMap(Arc::new(self.placed(node.decode()?))),
             Self::EndpointSlice => Object::EndpointSlice(Arc::new(self.placed(node.decode()?))),
             Self::Gateway => Object::Gateway(Arc::new(self.placed(node.decode()?))),
             Self::GatewayClass => Object::GatewayClass(Arc::new(self.placed(node.decode()?))),
+            Self::GrpcRoute => Object::GrpcRoute(Arc::new(self.placed(node.decode()?))),
             Self::HttpRoute => Object::HttpRoute(Arc::new(self.placed(node.decode()?))),
+            Self::ListenerSet => Object::ListenerSet(Arc::new(self.placed(node.decode()?))),
             Self::Namespace => Object::Namespace(Arc::new(self.placed(node.decode()?))),
             Self::ReferenceGrant => Object::ReferenceGrant(Arc::new(self.placed(node.decode()?))),
             Self::Secret => Object::Secret(Arc::new(self.placed(node.decode()?))),
             Self::Service => Object::Service(Arc::new(self.placed(node.decode()?))),
+            Self::TcpRoute => Object::TcpRoute(Arc::new(self.placed(node.decode()?))),
+            Self::TlsRoute => Object::TlsRoute(Arc::new(self.placed(node.decode()?))),
+            Self::UdpRoute => Object::UdpRoute(Arc::new(self.placed(node.decode()?))),
         })
     }
 
@@ -157,15 +213,21 @@ impl Object {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
+            Self::BackendTlsPolicy(_) => Kind::BackendTlsPolicy,
             Self::ConfigMap(_) => Kind::ConfigMap,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Gateway(_) => Kind::Gateway,
             Self::GatewayClass(_) => Kind::GatewayClass,
+            Self::GrpcRoute(_) => Kind::GrpcRoute,
             Self::HttpRoute(_) => Kind::HttpRoute,
+            Self::ListenerSet(_) => Kind::ListenerSet,
             Self::Namespace(_) => Kind::Namespace,
             Self::ReferenceGrant(_) => Kind::ReferenceGrant,
             Self::Secret(_) => Kind::Secret,
             Self::Service(_) => Kind::Service,
+            Self::TcpRoute(_) => Kind::TcpRoute,
+            Self::TlsRoute(_) => Kind::TlsRoute,
+            Self::UdpRoute(_) => Kind::UdpRoute,
         }
     }
 
@@ -173,15 +235,21 @@ impl Object {
     #[must_use]
     pub fn meta(&self) -> &Meta {
         match self {
+            Self::BackendTlsPolicy(object) => &object.metadata,
             Self::ConfigMap(object) => &object.metadata,
             Self::EndpointSlice(object) => &object.metadata,
             Self::Gateway(object) => &object.metadata,
             Self::GatewayClass(object) => &object.metadata,
             Self::HttpRoute(object) => &object.metadata,
+            Self::ListenerSet(object) => &object.metadata,
             Self::Namespace(object) => &object.metadata,
             Self::ReferenceGrant(object) => &object.metadata,
             Self::Secret(object) => &object.metadata,
             Self::Service(object) => &object.metadata,
+            Self::GrpcRoute(object)
+            | Self::TcpRoute(object)
+            | Self::TlsRoute(object)
+            | Self::UdpRoute(object) => &object.metadata,
         }
     }
 }
@@ -219,12 +287,15 @@ macro_rules! placed {
 }
 
 placed!(
+    BackendTlsPolicy,
     ConfigMap,
     EndpointSlice,
     Gateway,
     GatewayClass,
     HttpRoute,
+    ListenerSet,
     Namespace,
+    OtherRoute,
     ReferenceGrant,
     Secret,
     Service

@@ -33,6 +33,8 @@ macro_rules! open_enum {
 }
 
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
+mod backend_tls_policy;
+#[allow(missing_docs, reason = "the fields are the API's, documented there")]
 mod config_map;
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
 mod endpoint_slice;
@@ -45,9 +47,13 @@ mod gateway_class;
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
 mod http_route;
 mod kind;
+#[allow(missing_docs, reason = "the fields are the API's, documented there")]
+mod listener_set;
 mod meta;
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
 mod namespace;
+#[allow(missing_docs, reason = "the fields are the API's, documented there")]
+mod other_route;
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
 mod reference;
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
@@ -57,25 +63,29 @@ mod secret;
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
 mod service;
 
+pub use backend_tls_policy::{BackendTlsPolicy, BackendTlsPolicySpec, PolicyTarget};
 pub use config_map::ConfigMap;
 pub use endpoint_slice::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 pub use filter::{
-    Filter, FilterType, HeaderModifier, HeaderValue, PathModifier, PathModifierType, Redirect,
-    Rewrite,
+    Cors, Filter, FilterType, Fraction, HeaderModifier, HeaderValue, Mirror, PathModifier,
+    PathModifierType, Redirect, Rewrite,
 };
 pub use gateway::{
-    AddressType, AllowedRoutes, CertificateRef, FromNamespaces, Gateway, GatewayAddress,
-    GatewayObserved, GatewaySpec, Infrastructure, LabelSelector, Listener, ListenerTls,
-    NamespaceScope, Operator, Protocol, RouteKind, SelectorRequirement, TlsMode,
+    AddressType, AllowedListeners, AllowedRoutes, BackendTls, CertificateRef, FromNamespaces,
+    FrontendTls, Gateway, GatewayAddress, GatewayObserved, GatewaySpec, GatewayTls, Infrastructure,
+    LabelSelector, Listener, ListenerNamespaces, ListenerTls, NamespaceScope, Operator, PortTls,
+    Protocol, RouteKind, SelectorRequirement, TlsConfig, TlsMode,
 };
 pub use gateway_class::{GatewayClass, GatewayClassSpec};
 pub use http_route::{
-    HeaderMatch, HttpRoute, HttpRouteSpec, Match, PathMatch, PathMatchType, QueryMatch, Rule,
-    ValueMatchType,
+    HeaderMatch, HttpRoute, HttpRouteSpec, Match, PathMatch, PathMatchType, QueryMatch, Retry,
+    Rule, Timeouts, ValueMatchType,
 };
 pub use kind::{Kind, Object, Tree};
+pub use listener_set::{ListenerSet, ListenerSetSpec, ParentGateway};
 pub use meta::{Meta, Name};
 pub use namespace::Namespace;
+pub use other_route::{OtherRoute, OtherRouteSpec};
 pub use reference::{BackendRef, ParentReference};
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
 pub use secret::Secret;

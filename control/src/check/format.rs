@@ -35,6 +35,8 @@ pub(super) enum Format {
     Path,
     /// A duration of the Gateway API (GEP-2257).
     Duration,
+    /// An origin of the CORS filter, or `*`.
+    Origin,
     /// Base64.
     Base64,
     /// Endpoints, as the annotation lists them.
@@ -78,6 +80,7 @@ impl Format {
             Self::Time => text.parse::<jiff::Timestamp>().is_ok(),
             Self::Path => text.starts_with('/'),
             Self::Duration => is_duration(text),
+            Self::Origin => crate::translate::is_origin(text),
             Self::Base64 => is_base64(text),
             Self::Endpoints => crate::resolve::entries(text).all(|entry| entry.is_ok()),
         }
@@ -105,6 +108,7 @@ impl Format {
             Self::Time => "an RFC 3339 time, as 2026-01-31T12:00:00Z",
             Self::Path => "a path that begins with \"/\"",
             Self::Duration => "a duration of whole h, m, s and ms, as 10s or 1h30m",
+            Self::Origin => "\"*\" or scheme://host[:port], whose host may begin with \"*.\"",
             Self::Base64 => "base64",
             Self::Endpoints => "a list of host:port separated by commas",
         }

@@ -80,7 +80,7 @@ pub fn identify(node: &Node) -> Identity {
     }
     if group(version) == crate::api::GATEWAY_GROUP {
         let what = format!(
-            "found {}, which this release does not serve; it serves Gateway, GatewayClass, HTTPRoute and ReferenceGrant",
+            "found {}, which this release does not know; it serves Gateway, GatewayClass, HTTPRoute, ListenerSet and ReferenceGrant",
             crate::yaml::quote(kind)
         );
         return wrong(node.locate("kind"), "kind", what);

@@ -12,14 +12,20 @@ pub(super) fn apply(kind: Kind, object: &Node, findings: &mut Vec<Finding>) {
     let mut rules = Rules { object, findings };
     match kind {
         Kind::Gateway => rules.gateway(),
+        Kind::ListenerSet => rules.listeners(),
         Kind::HttpRoute => rules.http_route(),
         Kind::Service => rules.service(),
-        Kind::ConfigMap
+        Kind::BackendTlsPolicy
+        | Kind::ConfigMap
         | Kind::EndpointSlice
         | Kind::GatewayClass
+        | Kind::GrpcRoute
         | Kind::Namespace
         | Kind::ReferenceGrant
-        | Kind::Secret => {}
+        | Kind::Secret
+        | Kind::TcpRoute
+        | Kind::TlsRoute
+        | Kind::UdpRoute => {}
     }
 }
 
@@ -35,6 +41,25 @@ impl Rules<'_> {
     }
 
     fn gateway(&mut self) {
+        self.listeners();
+        let spec = self.object.get("spec");
+        if let Some(namespaces) = self.object.at_path(&["spec", "allowedListeners", "namespaces"]) {
+            self.namespaces(namespaces, "spec.allowedListeners.namespaces", "None");
+        }
+        let addresses = spec.map_or(&[][..], |spec| spec.items_of("addresses"));
+        for (index, address) in addresses.iter().enumerate() {
+            let is_ip = address.text_of("type").unwrap_or("IPAddress") == "IPAddress";
+            let value = address.text_of("value").filter(|value| !value.is_empty());
+            if let Some(value) = value.filter(|_| is_ip)
+                && value.parse::<std::net::IpAddr>().is_err()
+            {
+                let what = format!("found {}, allowed: an IP address", quote(value));
+                self.add(&format!("spec.addresses[{index}].value"), what);
+            }
+        }
+    }
+
+    fn listeners(&mut self) {
         let object = self.object;
         let spec = object.get("spec");
         let listeners = spec.map_or(&[][..], |spec| spec.items_of("listeners"));
@@ -53,17 +78,6 @@ impl Rules<'_> {
                     "has the port, protocol and hostname of spec.listeners[{first}]; one of them must differ"
                 );
                 self.add(&format!("spec.listeners[{index}].port"), what);
-            }
-        }
-        let addresses = spec.map_or(&[][..], |spec| spec.items_of("addresses"));
-        for (index, address) in addresses.iter().enumerate() {
-            let is_ip = address.text_of("type").unwrap_or("IPAddress") == "IPAddress";
-            let value = address.text_of("value").filter(|value| !value.is_empty());
-            if let Some(value) = value.filter(|_| is_ip)
-                && value.parse::<std::net::IpAddr>().is_err()
-            {
-                let what = format!("found {}, allowed: an IP address", quote(value));
-                self.add(&format!("spec.addresses[{index}].value"), what);
             }
         }
     }
@@ -92,23 +106,23 @@ impl Rules<'_> {
                 self.add(&format!("{field}.tls.certificateRefs"), what);
             }
         }
-        let namespaces = listener.at_path(&["allowedRoutes", "namespaces"]);
-        if let Some(namespaces) = namespaces {
-            let from = namespaces.text_of("from").unwrap_or("Same");
-            let has = namespaces.get("selector").is_some();
-            let field = format!("{field}.allowedRoutes.namespaces.selector");
-            match (from, has) {
-                ("Selector", false) => self.add(&field, "is required with from: Selector"),
-                ("Selector", true) | (_, false) => {}
-                (from, true) => {
-                    self.add(
-                        &field,
-                        format!("has no effect with from: {from}; use from: Selector"),
-                    );
-                }
-            }
-            self.expressions(namespaces, &field);
+        if let Some(namespaces) = listener.at_path(&["allowedRoutes", "namespaces"]) {
+            self.namespaces(namespaces, &format!("{field}.allowedRoutes.namespaces"), "Same");
         }
+    }
+
+    fn namespaces(&mut self, namespaces: &Node, field: &str, default: &str) {
+        let from = namespaces.text_of("from").unwrap_or(default);
+        let field = format!("{field}.selector");
+        match (from, namespaces.get("selector").is_some()) {
+            ("Selector", false) => self.add(&field, "is required with from: Selector"),
+            ("Selector", true) | (_, false) => {}
+            (from, true) => {
+                let what = format!("has no effect with from: {from}; use from: Selector");
+                self.add(&field, what);
+            }
+        }
+        self.expressions(namespaces, &field);
     }
 
     fn expressions(&mut self, namespaces: &Node, field: &str) {
@@ -278,6 +292,12 @@ impl Rules<'_> {
                     self.add(&format!("{field}.{other}"), what);
                 }
             }
+            if let Some(cors) = filter.get("cors") {
+                self.cors(cors, &format!("{field}.cors"));
+            }
+            if let Some(mirror) = filter.get("requestMirror") {
+                self.mirror(mirror, &format!("{field}.requestMirror"));
+            }
             for payload in ["requestRedirect", "urlRewrite"] {
                 if let Some(path) = filter.at_path(&[payload, "path"]) {
                     self.path_modifier(path, &format!("{field}.{payload}.path"), prefix_only);
@@ -288,6 +308,21 @@ impl Rules<'_> {
                     self.header_modifier(modifier, &format!("{field}.{payload}"));
                 }
             }
+        }
+    }
+
+    fn cors(&mut self, cors: &Node, field: &str) {
+        for list in ["allowOrigins", "allowMethods", "allowHeaders"] {
+            let items = cors.items_of(list);
+            if items.len() > 1 && items.iter().any(|item| item.text() == Some("*")) {
+                self.add(&format!("{field}.{list}"), "holds \"*\" beside others: keep it alone");
+            }
+        }
+    }
+
+    fn mirror(&mut self, mirror: &Node, field: &str) {
+        if mirror.get("percent").is_some() && mirror.get("fraction").is_some() {
+            self.add(&format!("{field}.fraction"), "is not allowed beside percent");
         }
     }
 

@@ -71,11 +71,14 @@ impl Schema {
 /// The shape of an object of `kind`.
 pub(super) fn of(kind: Kind) -> &'static Schema {
     match kind {
+        Kind::BackendTlsPolicy => &BACKEND_TLS_POLICY,
         Kind::ConfigMap => &CONFIG_MAP,
         Kind::EndpointSlice => &ENDPOINT_SLICE,
         Kind::Gateway => &GATEWAY,
         Kind::GatewayClass => &GATEWAY_CLASS,
+        Kind::GrpcRoute | Kind::TcpRoute | Kind::TlsRoute | Kind::UdpRoute => &OTHER_ROUTE,
         Kind::HttpRoute => &HTTP_ROUTE,
+        Kind::ListenerSet => &LISTENER_SET,
         Kind::Namespace => &NAMESPACE,
         Kind::ReferenceGrant => &REFERENCE_GRANT,
         Kind::Secret => &SECRET,
@@ -286,10 +289,52 @@ static GATEWAY_SPEC: Schema = Schema::Object(&[
     required("listeners", &LISTENERS),
     optional("addresses", &ADDRESSES),
     optional("infrastructure", &INFRASTRUCTURE),
-    optional("allowedListeners", &ANYTHING),
+    optional("allowedListeners", &ALLOWED_LISTENERS),
     optional("defaultScope", &ANYTHING),
-    optional("tls", &ANYTHING),
+    optional("tls", &GATEWAY_TLS),
 ]);
+static ALLOWED_LISTENERS: Schema = Schema::Object(&[optional("namespaces", &NAMESPACES)]);
+static GATEWAY_TLS: Schema =
+    Schema::Object(&[optional("backend", &BACKEND_TLS), optional("frontend", &FRONTEND_TLS)]);
+static BACKEND_TLS: Schema = Schema::Object(&[optional("clientCertificateRef", &CERTIFICATE_REF)]);
+static FRONTEND_TLS: Schema =
+    Schema::Object(&[required("default", &TLS_CONFIG), optional("perPort", &PORTS_TLS)]);
+static TLS_CONFIG: Schema = Schema::Object(&[optional("validation", &ANYTHING)]);
+static PORTS_TLS: Schema = set(&PORT_TLS, 0, 64, "port");
+static PORT_TLS: Schema = Schema::Object(&[required("port", &PORT), required("tls", &TLS_CONFIG)]);
+
+static LISTENER_SET: Schema = top!(required("spec", &LISTENER_SET_SPEC));
+static LISTENER_SET_SPEC: Schema =
+    Schema::Object(&[required("parentRef", &PARENT_GATEWAY), required("listeners", &LISTENERS)]);
+static PARENT_GATEWAY: Schema = Schema::Object(&[
+    optional("group", &GROUP),
+    optional("kind", &KIND),
+    required("name", &NAME),
+    optional("namespace", &LABEL),
+]);
+
+static BACKEND_TLS_POLICY: Schema = top!(required("spec", &BACKEND_TLS_POLICY_SPEC));
+static BACKEND_TLS_POLICY_SPEC: Schema = Schema::Object(&[
+    required("targetRefs", &POLICY_TARGETS),
+    required("validation", &ANYTHING),
+    optional("options", &ANYTHING),
+]);
+static POLICY_TARGETS: Schema = list(&POLICY_TARGET, 1, 16);
+static POLICY_TARGET: Schema = Schema::Object(&[
+    required("group", &GROUP),
+    required("kind", &KIND),
+    required("name", &NAME),
+    optional("sectionName", &SECTION),
+]);
+
+static OTHER_ROUTE: Schema = top!(required("spec", &OTHER_ROUTE_SPEC));
+static OTHER_ROUTE_SPEC: Schema = Schema::Object(&[
+    optional("parentRefs", &PARENT_REFS),
+    optional("hostnames", &ANYTHING),
+    optional("rules", &ANYTHING),
+    optional("useDefaultGateways", &ANYTHING),
+]);
+
 static LISTENERS: Schema = set(&LISTENER, 1, 64, "name");
 static LISTENER: Schema = Schema::Object(&[
     required("name", &SECTION),
@@ -370,12 +415,20 @@ static RULE: Schema = Schema::Object(&[
     optional("filters", &FILTERS),
     optional("backendRefs", &BACKEND_REFS),
     optional("timeouts", &TIMEOUTS),
-    optional("retry", &ANYTHING),
+    optional("retry", &RETRY),
     optional("sessionPersistence", &ANYTHING),
 ]);
 static TIMEOUTS: Schema =
     Schema::Object(&[optional("request", &DURATION), optional("backendRequest", &DURATION)]);
 static DURATION: Schema = text(Format::Duration, 1, 32);
+static RETRY: Schema = Schema::Object(&[
+    optional("codes", &RETRY_CODES),
+    optional("attempts", &RETRY_ATTEMPTS),
+    optional("backoff", &DURATION),
+]);
+static RETRY_CODES: Schema = list(&RETRY_CODE, 0, 200);
+static RETRY_CODE: Schema = Schema::Integer { min: 400, max: 599 };
+static RETRY_ATTEMPTS: Schema = Schema::Integer { min: 0, max: u32::MAX as i64 };
 static MATCHES: Schema = list(&MATCH, 0, 64);
 static MATCH: Schema = Schema::Object(&[
     optional("path", &PATH_MATCH),
@@ -421,10 +474,10 @@ static FILTER: Schema = Schema::Object(&[
     required("type", &FILTER_TYPE),
     optional("requestHeaderModifier", &HEADER_MODIFIER),
     optional("responseHeaderModifier", &HEADER_MODIFIER),
-    optional("requestMirror", &ANYTHING),
+    optional("requestMirror", &MIRROR),
     optional("requestRedirect", &REDIRECT),
     optional("urlRewrite", &REWRITE),
-    optional("cors", &ANYTHING),
+    optional("cors", &CORS),
     optional("externalAuth", &ANYTHING),
     optional("extensionRef", &ANYTHING),
 ]);
@@ -468,3 +521,35 @@ static PATH_MODIFIER_TYPE: Schema = one_of(&["ReplaceFullPath", "ReplacePrefixMa
 static NEW_PATH: Schema = text(Format::Path, 1, 1024);
 // The API allows an empty or relative replacement of a prefix.
 static NEW_PREFIX: Schema = text(Format::Any, 0, 1024);
+static MIRROR: Schema = Schema::Object(&[
+    required("backendRef", &MIRROR_BACKEND),
+    optional("percent", &PERCENT),
+    optional("fraction", &FRACTION),
+]);
+static MIRROR_BACKEND: Schema = Schema::Object(&[
+    optional("group", &GROUP),
+    optional("kind", &KIND),
+    required("name", &NAME),
+    optional("namespace", &LABEL),
+    optional("port", &PORT),
+]);
+static PERCENT: Schema = Schema::Integer { min: 0, max: 100 };
+static FRACTION: Schema =
+    Schema::Object(&[required("numerator", &NUMERATOR), optional("denominator", &DENOMINATOR)]);
+static NUMERATOR: Schema = Schema::Integer { min: 0, max: i32::MAX as i64 };
+static DENOMINATOR: Schema = Schema::Integer { min: 1, max: i32::MAX as i64 };
+static CORS: Schema = Schema::Object(&[
+    optional("allowOrigins", &ORIGINS),
+    optional("allowCredentials", &BOOLEAN),
+    optional("allowMethods", &CORS_METHODS),
+    optional("allowHeaders", &CORS_HEADERS),
+    optional("exposeHeaders", &CORS_HEADERS),
+    optional("maxAge", &MAX_AGE),
+]);
+static ORIGINS: Schema = list(&ORIGIN, 0, 64);
+static ORIGIN: Schema = text(Format::Origin, 1, 253);
+static CORS_METHODS: Schema = list(&CORS_METHOD, 0, 9);
+static CORS_METHOD: Schema =
+    one_of(&["*", "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"]);
+static CORS_HEADERS: Schema = list(&HEADER_NAME, 0, 64);
+static MAX_AGE: Schema = Schema::Integer { min: 1, max: i32::MAX as i64 };

@@ -195,7 +195,6 @@ impl Files {
         for (path, known) in self.load_all(&stale) {
             changed = true;
             let before = self.known.remove(&path);
-            log_new(&known.problems, before.as_ref().map_or(&[], |before| &before.problems));
             self.replace(&path, before.as_ref(), Some(known));
         }
         changed
@@ -207,7 +206,6 @@ impl Files {
             .map(|(path, error)| document::whole(path, Position::default(), error.to_string()))
             .collect();
         let changed = mistakes != self.unreadable;
-        log_new(&mistakes, &self.unreadable);
         self.unreadable = mistakes;
         changed
     }
@@ -302,15 +300,6 @@ impl Known {
             }
         }
         Self { stamp, objects, problems }
-    }
-}
-
-fn log_new(problems: &[Mistake], before: &[Mistake]) {
-    for Mistake { file, at, object, field, what } in
-        problems.iter().filter(|problem| !before.contains(problem))
-    {
-        let place = format!("{}:{}:{}", file.display(), at.line, at.column);
-        tracing::warn!("{place}: {object}: {field}: {what}; its last good version, if any, stays");
     }
 }
 

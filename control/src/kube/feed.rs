@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ::kube::Client;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::item::{self, Item};
 use super::rhythm::{self, Rhythm};
@@ -27,6 +28,9 @@ pub const MISSING_RETRY: Duration = Duration::from_secs(5);
 /// After so many failures in a row that the server itself answered, what was known of its history
 /// is given up and everything listed again.
 pub const RESUME_FAILURES_MAX: u32 = 4;
+
+/// A watch that did not fail for this time is sound, though nothing happened.
+const SOUND_AFTER: Duration = Duration::from_secs(2);
 
 /// What a feed learnt.
 #[derive(Debug)]
@@ -97,6 +101,8 @@ pub(super) struct State {
     /// The server refused to stream lists.
     pages_only: bool,
     is_failing: bool,
+    /// A watch is open and sound.
+    is_watching: bool,
     /// Objects without a name were met and reported.
     has_nameless: bool,
 }
@@ -148,20 +154,20 @@ impl Feed {
     }
 
     async fn fail(&mut self, error: WireError) -> Result<(), End> {
-        let wait = match &error {
-            WireError::Refused { wait, .. } => *wait,
-            _ => None,
-        };
-        self.state.rhythm.failed(wait);
-        let expired = error.code() == Some(410);
-        let answered = matches!(error, WireError::Refused { .. } | WireError::Garbled(_));
-        if expired || (answered && self.state.rhythm.failures() >= RESUME_FAILURES_MAX) {
-            self.state.position = None;
-        }
-        if expired {
+        if error.code() == Some(410) {
             // Nothing is wrong with the server: it only forgot what was too long ago.
             tracing::debug!("{}: listed again, the watch was too far behind", self.kind.as_str());
+            self.state.position = None;
             return Ok(());
+        }
+        if std::mem::take(&mut self.state.is_watching) && error.is_away() {
+            // A connection broke, as connections do; whether the server is away the next one says.
+            tracing::debug!("{}: the watch broke: {error}", self.kind.as_str());
+            return Ok(());
+        }
+        self.state.rhythm.failed(error.wait());
+        if !error.is_unheard() && self.state.rhythm.failures() >= RESUME_FAILURES_MAX {
+            self.state.position = None;
         }
         self.state.is_failing = true;
         self.send(Update::Failed(error)).await
@@ -182,6 +188,7 @@ impl Feed {
     }
 
     async fn attempt(&mut self) -> End {
+        self.state.is_watching = false;
         let watch = match &self.state.position {
             Some((version, at)) => self.resume(version, &at.clone()).await,
             None => self.list().await,
@@ -360,9 +367,15 @@ impl Feed {
 
     /// Follows a watch to its end.
     async fn watch(&mut self, lines: &mut Lines) -> Result<(), End> {
+        let sound = Instant::now() + SOUND_AFTER;
         loop {
             let line = tokio::select! {
                 line = lines.next() => line?,
+                () = tokio::time::sleep_until(sound), if !self.state.is_watching => {
+                    self.worked().await?;
+                    self.state.is_watching = true;
+                    continue;
+                }
                 () = self.relist.notified() => {
                     self.state.position = None;
                     return Ok(());
@@ -373,6 +386,7 @@ impl Feed {
             let line = line.inspect_err(|_| self.state.position = None)?;
             self.take(line).await?;
             self.worked().await?;
+            self.state.is_watching = true;
         }
     }
 

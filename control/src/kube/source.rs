@@ -186,9 +186,7 @@ impl KubeSource {
     }
 
     fn take(&mut self, Message { feed, update }: Message) {
-        if !matches!(update, Update::Failed(WireError::Unreachable(_) | WireError::Silent(_))) {
-            self.in_touch = true;
-        }
+        self.in_touch |= !matches!(&update, Update::Failed(error) if error.is_unheard());
         match update {
             Update::Listed { items, version, verdict } => {
                 self.list(feed, items, Some(version), verdict);
@@ -297,42 +295,57 @@ impl KubeSource {
     }
 
     fn fail(&mut self, feed: usize, error: WireError) {
-        let progress = &mut self.feeds[feed];
-        let kind = progress.kind.as_str();
-        let is_new = progress.failure.as_ref() != Some(&error);
-        match &error {
-            WireError::Refused { code: 401 | 403, .. } if is_new => {
-                tracing::warn!(
-                    "{kind}: the API server refuses: {error}; grant get, list and watch on {}",
-                    progress.kind.plural()
-                );
-            }
-            WireError::Refused { .. } | WireError::Garbled(_) if is_new => {
-                tracing::warn!("{kind}: {error}; what is known keeps serving, trying again");
-            }
-            WireError::Refused { .. } | WireError::Garbled(_) => {}
-            WireError::Unreachable(_) | WireError::Silent(_) => {
-                if !std::mem::replace(&mut self.is_lost, true) {
-                    tracing::warn!(
-                        "the API server is away ({error}); what is known keeps serving, trying again"
-                    );
-                }
-            }
-        }
-        progress.failure = Some(error);
-        self.changed |= is_new;
+        let before = self.troubles();
+        self.feeds[feed].failure = Some(error);
+        self.tell(&before);
     }
 
     fn recover(&mut self, feed: usize) {
+        let before = self.troubles();
         self.feeds[feed].failure = None;
-        self.changed = true;
-        let away = |feed: &Progress| {
-            matches!(feed.failure, Some(WireError::Unreachable(_) | WireError::Silent(_)))
-        };
-        if self.is_lost && !self.feeds.iter().any(away) {
-            self.is_lost = false;
+        self.tell(&before);
+    }
+
+    /// Says what is new: by itself before anything is built, else as problems of a build.
+    fn tell(&mut self, before: &[String]) {
+        let is_lost = self.away().is_some();
+        let was_lost = std::mem::replace(&mut self.is_lost, is_lost);
+        if was_lost && !self.is_lost {
             tracing::info!("the API server is back");
         }
+        let now = self.troubles();
+        if now != before {
+            self.changed = true;
+            for line in now.iter().filter(|line| !before.contains(line) && !self.serves()) {
+                tracing::warn!("{line}");
+            }
+        }
+    }
+
+    /// Why the API server counts as away.
+    fn away(&self) -> Option<&WireError> {
+        let failures = self.feeds.iter().filter_map(|feed| feed.failure.as_ref());
+        let mut away = failures.filter(|error| error.is_away());
+        away.next()
+    }
+
+    /// What is wrong between us and the API server.
+    fn troubles(&self) -> Vec<String> {
+        let away = self.away().map(|_| {
+            "the API server is away: what is known keeps serving, changes are not seen".to_owned()
+        });
+        let refused = self.feeds.iter().filter_map(|feed| {
+            let error = feed.failure.as_ref().filter(|error| !error.is_away())?;
+            let kind = feed.kind.as_str();
+            let advice = match error.code() {
+                Some(401 | 403) => {
+                    format!("; grant get, list and watch on {}", feed.kind.plural())
+                }
+                _ => String::new(),
+            };
+            Some(format!("{kind}: cannot be listed or watched: {error}{advice}"))
+        });
+        away.into_iter().chain(refused).collect()
     }
 
     /// Switches to the live picture once it is complete.
@@ -405,20 +418,6 @@ impl KubeSource {
                 archive.file().display()
             ),
         }
-    }
-
-    fn troubles(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        if self.is_lost {
-            lines.push("the API server is away: changes are not seen".to_owned());
-        }
-        for feed in &self.feeds {
-            if let Some(error @ (WireError::Refused { .. } | WireError::Garbled(_))) = &feed.failure
-            {
-                lines.push(format!("{}: cannot be listed or watched: {error}", feed.kind.as_str()));
-            }
-        }
-        lines
     }
 }
 
@@ -519,7 +518,9 @@ impl Source for KubeSource {
                 Some(namespace) => format!("{} in {namespace}", feed.kind.as_str()),
             })
             .collect();
-        let why = if self.is_lost { "; the API server is away" } else { "" };
+        let why = self
+            .away()
+            .map_or_else(String::new, |error| format!("; the API server is away: {error}"));
         Some(format!("not listed yet: {}{why}", missing.join(", ")))
     }
 }

@@ -124,6 +124,24 @@ impl WireError {
         Self::Refused { code: code.unwrap_or(500), message, wait: None }
     }
 
+    /// Nothing was heard from the server.
+    pub(super) fn is_unheard(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Silent(_))
+    }
+
+    /// The server cannot be reached or cannot work; nothing that a grant or a change would mend.
+    pub(super) fn is_away(&self) -> bool {
+        self.is_unheard() || self.code().is_some_and(|code| code == 429 || code >= 500)
+    }
+
+    /// When the server wishes to be asked again.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { wait, .. } => *wait,
+            Self::Unreachable(_) | Self::Silent(_) | Self::Garbled(_) => None,
+        }
+    }
+
     pub(super) fn code(&self) -> Option<u16> {
         match self {
             Self::Refused { code, .. } => Some(*code),

@@ -18,7 +18,7 @@ use prometheus::{Registry, TextEncoder};
 
 use self::catalog::{Entry, Kind};
 use self::process::Process;
-use crate::report::Stage;
+use crate::report::{MirrorEnd, Stage};
 use crate::state::{Life, ShardState, Shared, State};
 
 /// Series of one scrape with up to eight shards and any number of listeners and routes.
@@ -121,6 +121,7 @@ fn samples(entry: &Entry, state: &State, process: &Process) -> Vec<Metric> {
         }
         W::Shard(read) => per_shard(entry, state, read),
         W::TlsHandshakes => tls(entry, state),
+        W::Mirrors => mirrors(entry, state),
         W::AccessLogDropped => one(count(
             state.access_log_dropped
                 + state.shards.iter().map(|s| s.counts.access_log_dropped).sum::<u64>(),
@@ -160,6 +161,12 @@ fn tls(entry: &Entry, state: &State) -> Vec<Metric> {
         entry.sample(&["completed"], sum(|s| s.counts.tls_completed)),
         entry.sample(&["failed"], sum(|s| s.counts.tls_failed)),
     ]
+}
+
+fn mirrors(entry: &Entry, state: &State) -> Vec<Metric> {
+    let sum = |end: MirrorEnd| state.shards.iter().map(|s| s.counts.mirrors[end as usize]).sum();
+    let one = |end: MirrorEnd| entry.sample(&[end.name()], count(sum(end)));
+    MirrorEnd::ALL.into_iter().map(one).collect()
 }
 
 fn requests(entry: &Entry, state: &State) -> Vec<Metric> {

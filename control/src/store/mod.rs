@@ -12,14 +12,16 @@ use std::sync::Arc;
 use proxy::ir;
 
 use crate::api::{
-    ConfigMap, EndpointSlice, Gateway, GatewayClass, HttpRoute, Kind, Name, Namespace, Object,
-    ReferenceGrant, Secret, Service,
+    BackendTlsPolicy, ConfigMap, EndpointSlice, Gateway, GatewayClass, HttpRoute, Kind,
+    ListenerSet, Name, Namespace, Object, OtherRoute, ReferenceGrant, Secret, Service,
 };
 use crate::translate::Addressing;
 
 /// All objects at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
+    /// BackendTLSPolicies.
+    pub backend_tls_policies: Arc<BTreeMap<Name, Arc<BackendTlsPolicy>>>,
     /// ConfigMaps.
     pub config_maps: Arc<BTreeMap<Name, Arc<ConfigMap>>>,
     /// EndpointSlices.
@@ -30,8 +32,12 @@ pub struct Snapshot {
     pub gateway_classes: Arc<BTreeMap<Name, Arc<GatewayClass>>>,
     /// HTTPRoutes.
     pub http_routes: Arc<BTreeMap<Name, Arc<HttpRoute>>>,
+    /// ListenerSets.
+    pub listener_sets: Arc<BTreeMap<Name, Arc<ListenerSet>>>,
     /// Namespaces.
     pub namespaces: Arc<BTreeMap<Name, Arc<Namespace>>>,
+    /// Routes of the kinds that are not served ([`Kind::is_other_route`]).
+    pub other_routes: Arc<BTreeMap<(Kind, Name), Arc<OtherRoute>>>,
     /// ReferenceGrants.
     pub reference_grants: Arc<BTreeMap<Name, Arc<ReferenceGrant>>>,
     /// Secrets.
@@ -44,6 +50,8 @@ pub struct Snapshot {
     pub resolved: Arc<HashMap<Arc<str>, Vec<IpAddr>>>,
     /// A class that needs no GatewayClass object (`--class`), for running from files.
     pub implicit_class: Option<Arc<str>>,
+    /// Version of the Gateway API's definitions in the cluster (`v1.7.0`), if it is known.
+    pub bundle_version: Option<Arc<str>>,
     /// Addresses to show in the status of Gateways that ask for none.
     pub host_addresses: Arc<[IpAddr]>,
     /// Where the addresses of Gateways come from.
@@ -92,13 +100,20 @@ impl Store {
     /// Adds or replaces an object; says whether that changed anything.
     pub fn put(&mut self, object: Object) -> bool {
         let name = object.meta().full_name();
+        let kind = object.kind();
         let all = &mut self.snapshot;
         match object {
+            Object::BackendTlsPolicy(object) => insert(&mut all.backend_tls_policies, name, object),
             Object::ConfigMap(object) => insert(&mut all.config_maps, name, object),
             Object::EndpointSlice(object) => insert(&mut all.endpoint_slices, name, object),
             Object::Gateway(object) => insert(&mut all.gateways, name, object),
             Object::GatewayClass(object) => insert(&mut all.gateway_classes, name, object),
             Object::HttpRoute(object) => insert(&mut all.http_routes, name, object),
+            Object::ListenerSet(object) => insert(&mut all.listener_sets, name, object),
+            Object::GrpcRoute(object)
+            | Object::TcpRoute(object)
+            | Object::TlsRoute(object)
+            | Object::UdpRoute(object) => insert(&mut all.other_routes, (kind, name), object),
             Object::Namespace(object) => insert(&mut all.namespaces, name, object),
             Object::ReferenceGrant(object) => insert(&mut all.reference_grants, name, object),
             Object::Secret(object) => {
@@ -113,11 +128,16 @@ impl Store {
     pub fn remove(&mut self, kind: Kind, name: &Name) -> bool {
         let all = &mut self.snapshot;
         match kind {
+            Kind::BackendTlsPolicy => remove(&mut all.backend_tls_policies, name),
             Kind::ConfigMap => remove(&mut all.config_maps, name),
             Kind::EndpointSlice => remove(&mut all.endpoint_slices, name),
             Kind::Gateway => remove(&mut all.gateways, name),
             Kind::GatewayClass => remove(&mut all.gateway_classes, name),
             Kind::HttpRoute => remove(&mut all.http_routes, name),
+            Kind::ListenerSet => remove(&mut all.listener_sets, name),
+            Kind::GrpcRoute | Kind::TcpRoute | Kind::TlsRoute | Kind::UdpRoute => {
+                remove(&mut all.other_routes, &(kind, name.clone()))
+            }
             Kind::Namespace => remove(&mut all.namespaces, name),
             Kind::ReferenceGrant => remove(&mut all.reference_grants, name),
             Kind::Secret => {
@@ -126,6 +146,11 @@ impl Store {
             }
             Kind::Service => remove(&mut all.services, name),
         }
+    }
+
+    /// Takes note of the version of the Gateway API's definitions.
+    pub fn set_bundle_version(&mut self, version: Option<Arc<str>>) {
+        self.snapshot.bundle_version = version;
     }
 
     /// Takes new answers of the resolver.
@@ -161,7 +186,11 @@ fn read_certificate(name: &Name, secret: &Secret) -> Result<ir::Certificate, Str
     Ok(certificate)
 }
 
-fn insert<T: Clone + PartialEq>(map: &mut Arc<BTreeMap<Name, T>>, name: Name, value: T) -> bool {
+fn insert<K, T>(map: &mut Arc<BTreeMap<K, T>>, name: K, value: T) -> bool
+where
+    K: Clone + Ord,
+    T: Clone + PartialEq,
+{
     let is_new = map.get(&name) != Some(&value);
     if is_new {
         Arc::make_mut(map).insert(name, value);
@@ -169,7 +198,7 @@ fn insert<T: Clone + PartialEq>(map: &mut Arc<BTreeMap<Name, T>>, name: Name, va
     is_new
 }
 
-fn remove<T: Clone>(map: &mut Arc<BTreeMap<Name, T>>, name: &Name) -> bool {
+fn remove<K: Clone + Ord, T: Clone>(map: &mut Arc<BTreeMap<K, T>>, name: &K) -> bool {
     let is_there = map.contains_key(name);
     if is_there {
         Arc::make_mut(map).remove(name);

@@ -12,39 +12,57 @@ use super::class::Classes;
 use super::gateway::{self, Planned};
 use super::infrastructure;
 use super::listener::Listener;
+use super::other_route;
 use super::status::{
-    Condition, ConditionType, GatewayStatus, ListenerStatus, Problem, Reason, Statuses,
+    Condition, ConditionType, GatewayStatus, ListenerSetStatus, ListenerStatus, Problem, Reason,
+    Statuses,
 };
 use crate::api::{Kind, Name};
 use crate::store::Snapshot;
 
+/// What was planned of each kind.
+pub(super) struct Parts {
+    /// Classes of ours.
+    pub classes: Classes,
+    /// Their Gateways with ListenerSets.
+    pub gateways: Vec<Planned>,
+    /// ListenerSets that name no Gateway.
+    pub strays: Vec<Problem>,
+    /// HTTPRoutes.
+    pub routes: Routes,
+    /// Routes that are not served.
+    pub others: (other_route::Statuses, Vec<Problem>),
+}
+
 /// Assembles the translation.
 pub(super) fn assemble(
     snapshot: &Snapshot,
-    classes: Classes,
-    gateways: &[Planned],
-    routes: &Routes,
+    parts: Parts,
     backends: BTreeMap<Arc<str>, Arc<ir::Backend>>,
 ) -> Translation {
-    let attached = attached(gateways, routes);
+    let Parts { classes, gateways, strays, routes, others } = parts;
+    let attached = attached(&gateways, &routes);
     let counts: Vec<usize> = attached.iter().map(Vec::len).collect();
+    let (gateway_statuses, listener_sets) = parent_statuses(&gateways, &counts);
+    let problems = problems(&classes, &gateways, strays, &routes, others.1);
     let statuses = Statuses {
         gateway_classes: classes.statuses(),
-        gateways: gateway_statuses(gateways, &counts),
-        infrastructure: infrastructure::plan(snapshot, gateways),
+        gateways: gateway_statuses,
         http_routes: routes
             .planned
             .iter()
             .filter_map(|(name, route)| Some((name.clone(), Arc::clone(route.status.as_ref()?))))
             .collect(),
+        listener_sets,
+        other_routes: others.0,
+        infrastructure: infrastructure::plan(snapshot, &gateways),
     };
-    let problems = problems(&classes, gateways, routes);
-    Translation { ir: Ir { ports: ports(gateways, attached), backends }, statuses, problems }
+    Translation { ir: Ir { ports: ports(&gateways, attached), backends }, statuses, problems }
 }
 
 /// The routes of each listener, in precedence order.
 fn attached(gateways: &[Planned], routes: &Routes) -> Vec<Vec<AttachedRoute>> {
-    let count = gateways.iter().map(|gateway| gateway.listeners.len()).sum();
+    let count = gateways.iter().map(|gateway| gateway.all_listeners().count()).sum();
     let mut attached: Vec<Vec<AttachedRoute>> = vec![Vec::new(); count];
     for (_, route) in &routes.planned {
         for (listener, hostnames) in &route.attached {
@@ -61,8 +79,9 @@ fn ports(gateways: &[Planned], mut attached: Vec<Vec<AttachedRoute>>) -> Vec<ir:
     let mut ports: BTreeMap<(u16, Option<IpAddr>), ir::Port> = BTreeMap::new();
     let listeners = gateways
         .iter()
-        .flat_map(|gateway| gateway.listeners.iter().map(move |listener| (gateway, listener)));
+        .flat_map(|gateway| gateway.all_listeners().map(move |listener| (gateway, listener)));
     for ((gateway, listener), routes) in listeners.zip(&mut attached) {
+        let sockets = gateway.site.sockets(listener.port);
         let Some(protocol) = listener.protocol.filter(|_| gateway.serves(listener)) else {
             continue;
         };
@@ -73,7 +92,7 @@ fn ports(gateways: &[Planned], mut attached: Vec<Vec<AttachedRoute>>) -> Vec<ir:
             tls: listener.tls.clone(),
             routes: std::mem::take(routes),
         };
-        for (address, port) in gateway.site.sockets(listener.port) {
+        for (address, port) in sockets {
             let entry = ports.entry((port, address)).or_insert_with(|| ir::Port {
                 address,
                 port,
@@ -90,30 +109,48 @@ fn ports(gateways: &[Planned], mut attached: Vec<Vec<AttachedRoute>>) -> Vec<ir:
     ports
 }
 
-fn gateway_statuses(gateways: &[Planned], counts: &[usize]) -> BTreeMap<Name, GatewayStatus> {
-    let mut first = 0;
-    let mut statuses = BTreeMap::new();
+type ParentStatuses = (BTreeMap<Name, GatewayStatus>, BTreeMap<Name, ListenerSetStatus>);
+
+/// `counts` says of each listener, as they are numbered, how many routes are attached.
+fn parent_statuses(gateways: &[Planned], counts: &[usize]) -> ParentStatuses {
+    let mut counts = counts.iter().copied();
+    let (mut statuses, mut sets) = (BTreeMap::new(), BTreeMap::new());
     for gateway in gateways {
-        let counts = &counts[first..first + gateway.listeners.len()];
-        first += gateway.listeners.len();
         let generation = gateway.object.metadata.generation;
-        let listeners = gateway.listeners.iter().zip(counts).map(|(listener, count)| {
-            let programmed = gateway.serves(listener);
-            ListenerStatus {
-                name: Arc::clone(&listener.name),
-                supported_kinds: listener.kinds.clone(),
-                attached_routes: *count,
-                conditions: listener.conditions(programmed, generation),
-            }
-        });
+        let own = listener_statuses(gateway, &gateway.listeners, generation, &mut counts);
+        let accepted_sets = gateway.sets.iter().filter(|set| set.is_accepted(gateway));
         let status = GatewayStatus {
             addresses: gateway.shown.clone(),
-            conditions: vec![accepted(gateway), programmed(gateway)],
-            listeners: listeners.collect(),
+            attached_listener_sets: accepted_sets.count(),
+            conditions: vec![accepted(gateway), programmed(gateway), resolved(gateway)],
+            listeners: own,
         };
         statuses.insert(gateway.name.clone(), status);
+        for set in &gateway.sets {
+            let generation = set.object.metadata.generation;
+            let status = ListenerSetStatus {
+                conditions: set.conditions(gateway),
+                listeners: listener_statuses(gateway, &set.listeners, generation, &mut counts),
+            };
+            sets.insert(set.name.clone(), status);
+        }
     }
-    statuses
+    (statuses, sets)
+}
+
+fn listener_statuses(
+    gateway: &Planned,
+    listeners: &[Listener],
+    generation: i64,
+    counts: &mut impl Iterator<Item = usize>,
+) -> Vec<ListenerStatus> {
+    let each = listeners.iter().zip(counts).map(|(listener, count)| ListenerStatus {
+        name: Arc::clone(&listener.name),
+        supported_kinds: listener.kinds.clone(),
+        attached_routes: count,
+        conditions: listener.conditions(gateway.serves(listener), generation),
+    });
+    each.collect()
 }
 
 /// Accepted as long as one listener is; a listener that is not, or that cannot serve, is named.
@@ -156,14 +193,49 @@ fn programmed(gateway: &Planned) -> Condition {
     }
 }
 
-fn problems(classes: &Classes, gateways: &[Planned], routes: &Routes) -> Vec<Problem> {
+/// Whether the Gateway's own references are followed, and a summary of its listeners'.
+fn resolved(gateway: &Planned) -> Condition {
+    let generation = gateway.object.metadata.generation;
+    let kind = ConditionType::ResolvedRefs;
+    if let Some(fault) = gateway::unresolved(&gateway.object) {
+        return Condition::fails(kind, fault.reason, fault.message, generation);
+    }
+    let bad: Vec<&str> = gateway
+        .listeners
+        .iter()
+        .filter(|listener| !listener.unresolved.is_empty())
+        .map(|listener| &*listener.name)
+        .collect();
+    if bad.is_empty() {
+        let message = "All references are resolved";
+        return Condition::holds(kind, Reason::ResolvedRefs, message, generation);
+    }
+    let bad = bad.join(", ");
+    let message =
+        format!("These listeners have unresolved references, see their conditions: {bad}");
+    Condition::fails(kind, Reason::ListenersNotResolved, message, generation)
+}
+
+fn problems(
+    classes: &Classes,
+    gateways: &[Planned],
+    strays: Vec<Problem>,
+    routes: &Routes,
+    others: Vec<Problem>,
+) -> Vec<Problem> {
     let classes =
         classes.faults().map(|(name, fault)| Problem::of(Kind::GatewayClass, &name, fault));
-    let gateways = gateways.iter().flat_map(|gateway| {
+    let parents = gateways.iter().flat_map(|gateway| {
         let listeners = gateway.listeners.iter().flat_map(Listener::faults);
         let faults = gateway.fault.iter().chain(&gateway.unassigned).chain(listeners);
-        faults.map(|fault| Problem::of(Kind::Gateway, &gateway.name, fault))
+        let own = faults.map(|fault| Problem::of(Kind::Gateway, &gateway.name, fault));
+        let unresolved = gateway::unresolved(&gateway.object);
+        let unresolved = unresolved.map(|fault| Problem::of(Kind::Gateway, &gateway.name, &fault));
+        let sets = gateway.sets.iter().flat_map(|set| {
+            set.faults().map(|fault| Problem::of(Kind::ListenerSet, &set.name, fault))
+        });
+        own.chain(unresolved).chain(sets)
     });
     let routes = routes.planned.iter().flat_map(|(_, route)| route.problems.iter().cloned());
-    classes.chain(gateways).chain(routes).collect()
+    classes.chain(parents).chain(strays).chain(routes).chain(others).collect()
 }

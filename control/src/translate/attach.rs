@@ -10,12 +10,12 @@ use proxy::ir::Hostname;
 
 use super::backend::Target;
 use super::gateway::Planned;
-use super::listener::{Listener, Scope};
+use super::parent::{Door, Found, Parent, Parents};
 use super::route::{self, Body};
 use super::status::{Condition, ConditionType, Problem, Reason, RouteParentStatus, RouteStatus};
 use super::{CONTROLLER_NAME, Fault, hostname, same};
 use crate::api::{
-    GATEWAY_GROUP, HttpRoute, Kind, Name, Namespace, ParentReference, ReferenceGrant, Service,
+    BackendTlsPolicy, HttpRoute, Kind, Name, Namespace, ParentReference, ReferenceGrant, Service,
 };
 use crate::store::Snapshot;
 
@@ -48,26 +48,15 @@ pub(super) struct RouteCache {
     services: Arc<BTreeMap<Name, Arc<Service>>>,
     grants: Arc<BTreeMap<Name, Arc<ReferenceGrant>>>,
     namespaces: Arc<BTreeMap<Name, Arc<Namespace>>>,
-    parents: Vec<Parent>,
+    policies: Arc<BTreeMap<Name, Arc<BackendTlsPolicy>>>,
+    parents: Parents,
 }
 
-/// A Gateway as routes see it.
-#[derive(Clone, Debug, PartialEq)]
-struct Parent {
-    name: Name,
-    ours: bool,
-    listeners: Vec<Door>,
-    first: usize,
-}
-
-/// A listener as routes see it.
-#[derive(Clone, Debug, PartialEq)]
-struct Door {
-    name: Arc<str>,
-    port: u16,
-    hostname: Option<Hostname>,
-    scope: Scope,
-    takes_http_routes: bool,
+impl RouteCache {
+    /// The parents of the last translation.
+    pub(super) fn parents(&self) -> &Parents {
+        &self.parents
+    }
 }
 
 impl Routes {
@@ -80,9 +69,10 @@ impl Routes {
 
 /// Plans every route.
 pub(super) fn plan(snapshot: &Snapshot, gateways: &[Planned], cache: &mut RouteCache) -> Routes {
-    let parents = parents(snapshot, gateways);
+    let parents = Parents::new(snapshot, gateways);
     let services = same(&cache.services, &snapshot.services);
-    let grants = same(&cache.grants, &snapshot.reference_grants);
+    let grants = same(&cache.grants, &snapshot.reference_grants)
+        && same(&cache.policies, &snapshot.backend_tls_policies);
     let outside = parents == cache.parents && same(&cache.namespaces, &snapshot.namespaces);
     let mut planned = Vec::with_capacity(snapshot.http_routes.len());
     for (name, object) in snapshot.http_routes.iter() {
@@ -103,6 +93,7 @@ pub(super) fn plan(snapshot: &Snapshot, gateways: &[Planned], cache: &mut RouteC
     cache.routes = planned.iter().map(|(name, route)| (name.clone(), Arc::clone(route))).collect();
     cache.services = Arc::clone(&snapshot.services);
     cache.grants = Arc::clone(&snapshot.reference_grants);
+    cache.policies = Arc::clone(&snapshot.backend_tls_policies);
     cache.namespaces = Arc::clone(&snapshot.namespaces);
     cache.parents = parents;
     planned.sort_by(|(_, left), (_, right)| {
@@ -120,41 +111,12 @@ fn services_unchanged(snapshot: &Snapshot, body: &Body) -> bool {
     })
 }
 
-fn parents(snapshot: &Snapshot, gateways: &[Planned]) -> Vec<Parent> {
-    let mut first = 0;
-    let mut parents: Vec<_> = Vec::with_capacity(snapshot.gateways.len());
-    for gateway in gateways {
-        let listeners: Vec<_> = gateway.listeners.iter().map(door).collect();
-        let count = listeners.len();
-        parents.push(Parent { name: gateway.name.clone(), ours: true, listeners, first });
-        first += count;
-    }
-    for name in snapshot.gateways.keys() {
-        if !gateways.iter().any(|gateway| gateway.name == *name) {
-            let foreign = Parent { name: name.clone(), ours: false, listeners: Vec::new(), first };
-            parents.push(foreign);
-        }
-    }
-    parents.sort_by(|left, right| left.name.cmp(&right.name));
-    parents
-}
-
-fn door(listener: &Listener) -> Door {
-    Door {
-        name: Arc::clone(&listener.name),
-        port: listener.port,
-        hostname: listener.hostname.clone(),
-        scope: listener.scope.clone(),
-        takes_http_routes: !listener.kinds.is_empty(),
-    }
-}
-
 fn attach(
     snapshot: &Snapshot,
     name: &Name,
     object: &Arc<HttpRoute>,
     body: Arc<Body>,
-    parents: &[Parent],
+    parents: &Parents,
 ) -> PlannedRoute {
     let hostnames: Vec<_> =
         object.spec.hostnames.iter().filter_map(|text| hostname::parse(text)).collect();
@@ -164,21 +126,18 @@ fn attach(
     let mut faults: Vec<Fault> = Vec::new();
     for (index, reference) in object.spec.parent_refs.iter().enumerate() {
         let field = format!("spec.parentRefs[{index}]");
-        if &*reference.group != GATEWAY_GROUP || &*reference.kind != "Gateway" {
-            continue;
-        }
-        let namespace = reference.namespace.as_ref().unwrap_or(&name.namespace);
-        let gateway = Name { namespace: Arc::clone(namespace), name: Arc::clone(&reference.name) };
-        let Ok(found) = parents.binary_search_by(|parent| parent.name.cmp(&gateway)) else {
-            let message = format!("Gateway {gateway} does not exist: create it or correct {field}");
-            let field = format!("{field}.name");
-            faults.push(Fault::new(Reason::NoMatchingParent, field, message));
-            continue;
+        let parent = match parents.find(reference, &name.namespace) {
+            Found::Ours(parent) => parent,
+            Found::Foreign => continue,
+            Found::Missing(kind, parent) => {
+                let kind = kind.as_str();
+                let message =
+                    format!("{kind} {parent} does not exist: create it or correct {field}");
+                let field = format!("{field}.name");
+                faults.push(Fault::new(Reason::NoMatchingParent, field, message));
+                continue;
+            }
         };
-        let parent = &parents[found];
-        if !parent.ours {
-            continue;
-        }
         let outcome = visitor.knock(parent, reference, &field);
         let refusal = match outcome {
             Ok(doors) if body.refusal.is_none() => {
@@ -200,7 +159,7 @@ fn attach(
     PlannedRoute { object: Arc::clone(object), body, attached, status, problems }
 }
 
-/// A route at a Gateway's doors.
+/// A route at the doors of its parents.
 struct Visitor<'v> {
     snapshot: &'v Snapshot,
     namespace: &'v Arc<str>,
@@ -215,20 +174,15 @@ impl Visitor<'_> {
         reference: &ParentReference,
         field: &str,
     ) -> Result<Vec<(usize, Vec<Hostname>)>, Fault> {
-        let named = |door: &Door| {
-            reference.section_name.as_ref().is_none_or(|name| *name == door.name)
-                && reference.port.is_none_or(|port| port == door.port)
+        let doors = parent.named(reference, field)?;
+        let may_enter = |door: &Door| {
+            door.takes_http_routes && door.scope.admits(self.snapshot, self.namespace)
         };
-        let doors: Vec<_> =
-            parent.listeners.iter().enumerate().filter(|(_, door)| named(door)).collect();
-        if doors.is_empty() {
-            return Err(no_listener(parent, reference, field));
-        }
-        let open: Vec<_> = doors.into_iter().filter(|(_, door)| self.may_enter(door)).collect();
+        let open: Vec<_> = doors.into_iter().filter(|(_, door)| may_enter(door)).collect();
         if open.is_empty() {
             let message = format!(
-                "no listener of Gateway {} that {field} names allows HTTPRoutes from namespace {}: change allowedRoutes of the listener",
-                parent.name, self.namespace
+                "no listener of {parent} that {field} names allows HTTPRoutes from namespace {}: change allowedRoutes of the listener",
+                self.namespace
             );
             return Err(Fault::new(
                 Reason::NotAllowedByListeners,
@@ -238,9 +192,9 @@ impl Visitor<'_> {
         }
         let shared: Vec<_> = open
             .iter()
-            .filter_map(|(index, door)| {
+            .filter_map(|(number, door)| {
                 let shared = hostname::intersect(door.hostname.as_ref(), self.hostnames)?;
-                Some((parent.first + index, shared))
+                Some((*number, shared))
             })
             .collect();
         if shared.is_empty() {
@@ -250,53 +204,13 @@ impl Visitor<'_> {
                 .map(ToString::to_string)
                 .collect();
             let message = format!(
-                "no hostname of the route is among those of the listeners of Gateway {}: {}",
-                parent.name,
+                "no hostname of the route is among those of the listeners of {parent}: {}",
                 claimed.join(", ")
             );
             return Err(Fault::new(Reason::NoMatchingListenerHostname, "spec.hostnames", message));
         }
         Ok(shared)
     }
-
-    fn may_enter(&self, door: &Door) -> bool {
-        door.takes_http_routes
-            && match &door.scope {
-                Scope::All => true,
-                Scope::None => false,
-                Scope::Only(namespace) => namespace == self.namespace,
-                Scope::Selected(selector) => selector.selects(&self.labels()),
-            }
-    }
-
-    /// The labels of the route's namespace. Kubernetes gives each its name as a label; a namespace
-    /// without an object, as files may have, has that label alone.
-    fn labels(&self) -> BTreeMap<Arc<str>, Arc<str>> {
-        let object = self.snapshot.namespaces.get(&Name::new("", self.namespace));
-        let mut labels = object.map(|object| object.metadata.labels.clone()).unwrap_or_default();
-        labels
-            .entry("kubernetes.io/metadata.name".into())
-            .or_insert_with(|| Arc::clone(self.namespace));
-        labels
-    }
-}
-
-fn no_listener(parent: &Parent, reference: &ParentReference, field: &str) -> Fault {
-    let wanted = match (&reference.section_name, reference.port) {
-        (Some(name), Some(port)) => format!("named {name} on port {port}"),
-        (Some(name), None) => format!("named {name}"),
-        (None, Some(port)) => format!("on port {port}"),
-        (None, None) => "at all".to_owned(),
-    };
-    let known: Vec<_> =
-        parent.listeners.iter().map(|door| format!("{} (port {})", door.name, door.port)).collect();
-    let message = format!(
-        "Gateway {} has no listener {wanted}; its listeners: {}",
-        parent.name,
-        known.join(", ")
-    );
-    let last = if reference.section_name.is_some() { "sectionName" } else { "port" };
-    Fault::new(Reason::NoMatchingParent, format!("{field}.{last}"), message)
 }
 
 fn parent_status(

@@ -10,7 +10,7 @@ use super::attach::Routes;
 use super::grant::{self, Reference};
 use super::status::Reason;
 use super::{Fault, same};
-use crate::api::{BackendRef, EndpointSlice, Name, Service, ServicePort, TargetPort};
+use crate::api::{BackendRef, EndpointSlice, Name, PolicyTarget, Service, ServicePort, TargetPort};
 use crate::resolve;
 use crate::store::Snapshot;
 
@@ -72,7 +72,14 @@ pub(super) fn resolve(
         let message = format!("Service {name} has no port {port}; its ports: {known}");
         return not_found(format!("{field}.port"), message);
     }
-    if let Some(protocol) = spec.and_then(unsupported_protocol) {
+    let wants = spec.and_then(unsupported_protocol).map_or_else(
+        || {
+            let policy = tls_policy(snapshot, &name, spec.map(|spec| &*spec.name))?;
+            Some(format!("TLS (BackendTLSPolicy {policy})"))
+        },
+        |protocol| Some(protocol.to_owned()),
+    );
+    if let Some(protocol) = wants {
         let message = format!(
             "port {port} of Service {name} speaks {protocol}, which is not supported: backends speak HTTP/1.1"
         );
@@ -91,10 +98,34 @@ fn has_own_endpoints(service: &Service) -> bool {
 /// The protocol of a port that the data plane cannot speak, if so.
 fn unsupported_protocol(port: &ServicePort) -> Option<&str> {
     let transport = port.protocol.as_deref().filter(|protocol| *protocol != "TCP");
-    let application = port.app_protocol.as_deref().filter(|protocol| {
-        matches!(*protocol, "kubernetes.io/h2c" | "kubernetes.io/wss" | "https" | "grpc")
-    });
-    transport.or(application)
+    transport.or_else(|| {
+        let application = port.app_protocol.as_deref()?;
+        (!speaks_http1(application)).then_some(application)
+    })
+}
+
+/// Whether the application protocol is HTTP/1.1, with or without WebSocket.
+fn speaks_http1(application: &str) -> bool {
+    application == "kubernetes.io/ws" || application.eq_ignore_ascii_case("http")
+}
+
+/// The BackendTLSPolicy that applies to a port of a Service. What it protects is never spoken to in
+/// the clear.
+fn tls_policy(snapshot: &Snapshot, service: &Name, port: Option<&str>) -> Option<Name> {
+    let first = Name { namespace: Arc::clone(&service.namespace), name: "".into() };
+    let policies = snapshot.backend_tls_policies.range(first..);
+    let mut own = policies.take_while(|(name, _)| name.namespace == service.namespace);
+    let applies = |target: &PolicyTarget| {
+        target.group.is_empty()
+            && &*target.kind == "Service"
+            && target.name == service.name
+            && target
+                .section_name
+                .as_deref()
+                .is_none_or(|section| port.is_none_or(|p| p == section))
+    };
+    own.find(|(_, policy)| policy.spec.target_refs.iter().any(applies))
+        .map(|(name, _)| name.clone())
 }
 
 /// Backends of the last translation with what they were made from.
@@ -173,8 +204,7 @@ fn translate(
     endpoints.sort();
     endpoints.dedup();
     let application = port.and_then(|port| port.app_protocol.as_deref());
-    let websocket = matches!(application, None | Some("kubernetes.io/ws" | "http"));
-    ir::Backend { websocket, endpoints }
+    ir::Backend { websocket: application.is_none_or(speaks_http1), endpoints }
 }
 
 /// Entries that cannot be read are left out here; reading the file refuses them.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::status::{Condition, ConditionType, GatewayClassStatus, Reason};
-use super::{CONTROLLER_NAME, Fault};
+use super::status::{Condition, ConditionType, Feature, GatewayClassStatus, Reason};
+use super::{CONTROLLER_NAME, Fault, features};
 use crate::api::{GatewayClass, Name};
 use crate::store::Snapshot;
 
@@ -13,6 +13,7 @@ use crate::store::Snapshot;
 pub(super) struct Classes {
     objects: BTreeMap<Arc<str>, (Arc<GatewayClass>, Option<Fault>)>,
     implicit: Option<Arc<str>>,
+    bundle_version: Option<Arc<str>>,
 }
 
 /// Whether a Gateway of some class is served.
@@ -36,7 +37,11 @@ pub(super) fn plan(snapshot: &Snapshot) -> Classes {
         .implicit_class
         .clone()
         .filter(|name| !snapshot.gateway_classes.contains_key(&Name::new("", name)));
-    Classes { objects: objects.collect(), implicit }
+    Classes {
+        objects: objects.collect(),
+        implicit,
+        bundle_version: snapshot.bundle_version.clone(),
+    }
 }
 
 fn parameters_fault(class: &GatewayClass) -> Option<Fault> {
@@ -74,8 +79,57 @@ impl Classes {
                 "Gateways of this class are served",
                 class.metadata.generation,
             );
-            (class.metadata.full_name(), GatewayClassStatus { conditions: vec![accepted] })
+            let version = self.version_condition(class.metadata.generation);
+            let status = GatewayClassStatus {
+                conditions: vec![accepted, version],
+                supported_features: features::ALL.iter().map(|name| Feature { name }).collect(),
+            };
+            (class.metadata.full_name(), status)
         };
         self.objects.values().map(status).collect()
+    }
+
+    /// A version that is not known, as in files, is taken for a supported one.
+    fn version_condition(&self, generation: i64) -> Condition {
+        let kind = ConditionType::SupportedVersion;
+        match &self.bundle_version {
+            Some(version) if !is_supported(version) => {
+                let message = format!(
+                    "Gateway API {version} is installed; {} are supported, others served as far as they are alike",
+                    VERSIONS.join(", ")
+                );
+                Condition::fails(kind, Reason::UnsupportedVersion, message, generation)
+            }
+            _ => {
+                let message = "The installed Gateway API is supported";
+                Condition::holds(kind, Reason::SupportedVersion, message, generation)
+            }
+        }
+    }
+}
+
+fn is_supported(version: &str) -> bool {
+    let minor = |known: &str| {
+        let rest = version.strip_prefix(known.trim_end_matches('x'));
+        rest.is_some_and(|rest| rest.bytes().next().is_some_and(|b| b.is_ascii_digit()))
+    };
+    VERSIONS.iter().any(|known| minor(known))
+}
+
+/// Versions of the Gateway API's definitions that are supported.
+const VERSIONS: [&str; 3] = ["v1.5.x", "v1.6.x", "v1.7.x"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_told_apart_by_their_minor_number() {
+        for good in ["v1.5.0", "v1.7.0", "v1.7.12", "v1.6.1-rc.1"] {
+            assert!(is_supported(good), "{good}");
+        }
+        for bad in ["", "v1.7", "v1.4.0", "v1.70.0", "v2.7.0", "1.7.0", "main"] {
+            assert!(!is_supported(bad), "{bad}");
+        }
     }
 }

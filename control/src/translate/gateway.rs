@@ -1,17 +1,16 @@
 //! Gateways: which are served, on which addresses, and what their listeners may do.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use proxy::ir;
 
 use super::address::{self, Site};
 use super::class::{Classes, Verdict};
-use super::listener::{self, Listener};
-use super::status::{Address, Reason};
-use super::{Fault, hostname};
-use crate::api::{Gateway, Name};
+use super::listener::{self, Listener, Owner};
+use super::listener_set::{self, PlannedSet};
+use super::status::{Address, Problem, Reason};
+use super::{Fault, conflict, hostname};
+use crate::api::{Gateway, Kind, Name};
 use crate::store::Snapshot;
 
 /// A Gateway of ours.
@@ -29,24 +28,39 @@ pub(super) struct Planned {
     pub fault: Option<Fault>,
     /// Why it lacks an address that it should have, if so.
     pub unassigned: Option<Fault>,
-    /// Its listeners in the order of the spec.
+    /// Its own listeners in the order of the spec.
     pub listeners: Vec<Listener>,
+    /// The ListenerSets that name it, in the order in which they win; those that it does not take
+    /// too.
+    pub sets: Vec<PlannedSet>,
 }
 
 impl Planned {
-    /// Whether the listener takes traffic.
+    /// Whether it is accepted: not refused, with one listener of its own that is not.
+    pub(super) fn is_accepted(&self) -> bool {
+        self.fault.is_none() && self.listeners.iter().any(Listener::accepts)
+    }
+
+    /// Whether a listener of it or of its ListenerSets takes traffic.
     pub(super) fn serves(&self, listener: &Listener) -> bool {
-        self.fault.is_none() && !self.site.is_nowhere() && listener.is_programmed()
+        self.is_accepted() && !self.site.is_nowhere() && listener.is_programmed()
     }
 
     /// The ports that its listeners name.
     pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
-        self.listeners.iter().filter(|listener| listener.protocol.is_some()).map(|one| one.port)
+        let supported = self.all_listeners().filter(|listener| listener.protocol.is_some());
+        supported.map(|listener| listener.port)
+    }
+
+    /// Its own listeners, then those of its ListenerSets: the order in which they are numbered.
+    pub(super) fn all_listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.iter().chain(self.sets.iter().flat_map(|set| &set.listeners))
     }
 }
 
-/// Plans every Gateway of ours, oldest first: who comes first wins a port.
-pub(super) fn plan(snapshot: &Snapshot, classes: &Classes) -> Vec<Planned> {
+/// Plans every Gateway of ours with its ListenerSets, oldest first: who comes first wins a port.
+/// Beside them stand the ListenerSets that name no Gateway.
+pub(super) fn plan(snapshot: &Snapshot, classes: &Classes) -> (Vec<Planned>, Vec<Problem>) {
     let ours = snapshot
         .gateways
         .iter()
@@ -55,17 +69,18 @@ pub(super) fn plan(snapshot: &Snapshot, classes: &Classes) -> Vec<Planned> {
         ours.map(|(name, object)| plan_one(snapshot, name, object)).collect();
     gateways
         .sort_by_cached_key(|gateway| (gateway.object.metadata.created, gateway.name.to_string()));
+    let strays = listener_set::plan(snapshot, &mut gateways);
     address::assign(snapshot, &mut gateways);
-    share_ports(&mut gateways);
-    gateways
+    conflict::share(&mut gateways);
+    (gateways, strays)
 }
 
 fn plan_one(snapshot: &Snapshot, name: &Name, object: &Arc<Gateway>) -> Planned {
-    let mut listeners: Vec<_> = (0..object.spec.listeners.len())
-        .map(|index| listener::plan(snapshot, name, object, index))
-        .collect();
-    listener::find_conflicts(&mut listeners);
-    listener::find_overlaps(&mut listeners);
+    let owner = Owner { kind: Kind::Gateway, name, frontend: &object.spec.tls.frontend };
+    let specs = object.spec.listeners.iter().enumerate();
+    let mut listeners: Vec<_> =
+        specs.map(|(index, spec)| listener::plan(snapshot, owner, spec, index)).collect();
+    conflict::among_siblings(&mut listeners);
     Planned {
         object: Arc::clone(object),
         name: name.clone(),
@@ -74,76 +89,24 @@ fn plan_one(snapshot: &Snapshot, name: &Name, object: &Arc<Gateway>) -> Planned 
         fault: unsupported(object),
         unassigned: None,
         listeners,
+        sets: Vec::new(),
     }
 }
 
 fn unsupported(object: &Gateway) -> Option<Fault> {
-    if object.spec.infrastructure.parameters_ref.is_some() {
-        let message = "spec.infrastructure.parametersRef is not supported: remove it";
-        let field = "spec.infrastructure.parametersRef";
-        return Some(Fault::new(Reason::InvalidParameters, field, message));
-    }
-    object.spec.tls.as_ref().map(|_| {
-        let message = "spec.tls (client certificates) is not supported yet: remove it";
-        Fault::new(Reason::Invalid, "spec.tls", message)
-    })
+    object.spec.infrastructure.parameters_ref.as_ref()?;
+    let message = "spec.infrastructure.parametersRef is not supported: remove it";
+    let field = "spec.infrastructure.parametersRef";
+    Some(Fault::new(Reason::InvalidParameters, field, message))
 }
 
-type Socket = (Option<IpAddr>, u16);
-
-/// Who claimed a socket first, with which protocol, and who claimed which hostnames on it.
-struct Claim {
-    protocol: ir::Protocol,
-    owner: Name,
-    hostnames: HashMap<Option<ir::Hostname>, Name>,
-}
-
-/// Lets listeners of several Gateways share ports; the older Gateway wins a conflict.
-fn share_ports(gateways: &mut [Planned]) {
-    let mut claims: HashMap<Socket, Claim> = HashMap::new();
-    for gateway in gateways.iter_mut().filter(|gateway| gateway.fault.is_none()) {
-        let Planned { name, site, listeners, .. } = gateway;
-        for listener in listeners.iter_mut().filter(|listener| listener.accepts()) {
-            let sockets: Vec<Socket> = site.sockets(listener.port);
-            let lost = sockets.iter().find_map(|socket| {
-                claims.get(socket).and_then(|claim| conflict(claim, name, listener))
-            });
-            if let Some(fault) = lost {
-                listener.conflict = Some(fault);
-                continue;
-            }
-            for socket in sockets {
-                let claim = claims.entry(socket).or_insert_with(|| Claim {
-                    protocol: listener.protocol.expect("an accepted listener has a protocol"),
-                    owner: name.clone(),
-                    hostnames: HashMap::new(),
-                });
-                claim.hostnames.insert(listener.hostname.clone(), name.clone());
-            }
-        }
-    }
-}
-
-fn conflict(claim: &Claim, name: &Name, listener: &Listener) -> Option<Fault> {
-    let field = listener.field("port");
-    if Some(claim.protocol) != listener.protocol {
-        let message = format!(
-            "port {} is used with another protocol by Gateway {}, which goes before it (age, then name): change the port",
-            listener.port, claim.owner
-        );
-        return Some(Fault::new(Reason::ProtocolConflict, field, message));
-    }
-    let owner = claim.hostnames.get(&listener.hostname).filter(|owner| *owner != name)?;
-    let message = format!(
-        "hostname {} on port {} is used by Gateway {owner}, which goes before it (age, then name): change the hostname or the port",
-        hostname_text(listener),
-        listener.port
-    );
-    Some(Fault::new(Reason::HostnameConflict, listener.field("hostname"), message))
-}
-
-pub(super) fn hostname_text(listener: &Listener) -> String {
-    listener.hostname.as_ref().map_or_else(|| "(any)".to_owned(), ToString::to_string)
+/// What in the Gateway's own references is not followed; it keeps nothing from being served, since
+/// no backend is spoken to under TLS.
+pub(super) fn unresolved(object: &Gateway) -> Option<Fault> {
+    object.spec.tls.backend.client_certificate_ref.as_ref()?;
+    let field = "spec.tls.backend.clientCertificateRef";
+    let message = format!("{field} is not supported yet: remove it");
+    Some(Fault::new(Reason::InvalidClientCertificateRef, field, message))
 }
 
 /// Orders the listeners of one port.

@@ -15,13 +15,33 @@ pub(super) fn parse(text: &str) -> Option<Hostname> {
     }
 }
 
-/// The hostnames on which a listener and a route meet; `None` if they never do. Empty means every
-/// host of the listener.
+/// Whether the text, in lower case, is a DNS name without wildcard.
+pub(super) fn is_name(text: &str) -> bool {
+    let label = |label: &str| {
+        let inner = label.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        (1..=63).contains(&label.len()) && inner && !label.starts_with('-') && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}
+
+/// Whether a listener or a route may claim it: a DNS name that may begin with `*.`.
+pub(super) fn is_claim(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    is_name(lower.strip_prefix("*.").unwrap_or(&lower))
+}
+
+/// The route's hostnames that meet the listener's; `None` if none does. Empty means every host of the
+/// listener.
+///
+/// They are left as wide as the route wrote them: a request reaches a listener only by a host that it
+/// claims, and of two routes on one listener the one with the more specific hostname goes first, also
+/// where the listener is more specific than both.
 pub(super) fn intersect(listener: Option<&Hostname>, route: &[Hostname]) -> Option<Vec<Hostname>> {
     let (Some(listener), false) = (listener, route.is_empty()) else {
         return Some(route.to_vec());
     };
-    let mut shared: Vec<_> = route.iter().filter_map(|host| narrower(listener, host)).collect();
+    let meets = |host: &&Hostname| overlap(Some(listener), Some(host));
+    let mut shared: Vec<_> = route.iter().filter(meets).cloned().collect();
     shared.sort();
     shared.dedup();
     (!shared.is_empty()).then_some(shared)
@@ -30,22 +50,30 @@ pub(super) fn intersect(listener: Option<&Hostname>, route: &[Hostname]) -> Opti
 /// Whether some host is covered by both.
 pub(super) fn overlap(left: Option<&Hostname>, right: Option<&Hostname>) -> bool {
     match (left, right) {
-        (Some(left), Some(right)) => narrower(left, right).is_some(),
+        (Some(Hostname::Exact(host)), Some(other)) | (Some(other), Some(Hostname::Exact(host))) => {
+            other.covers(host)
+        }
+        (Some(Hostname::Wildcard(a)), Some(Hostname::Wildcard(b))) => {
+            let under = |suffix: &str, longer: &str| {
+                longer
+                    .strip_suffix(suffix)
+                    .is_some_and(|left| left.is_empty() || left.ends_with('.'))
+            };
+            under(a, b) || under(b, a)
+        }
         _ => true,
     }
 }
 
-/// The more specific of two hostnames if one covers the other.
-fn narrower(left: &Hostname, right: &Hostname) -> Option<Hostname> {
-    let (covered, narrow) = match (left, right) {
-        (Hostname::Exact(host), _) => (right.covers(host), left),
-        (_, Hostname::Exact(host)) => (left.covers(host), right),
-        (Hostname::Wildcard(a), Hostname::Wildcard(b)) => {
-            let longer = if a.len() >= b.len() { left } else { right };
-            (a == b || left.covers(b) || right.covers(a), longer)
-        }
-    };
-    covered.then(|| narrow.clone())
+/// The wildcards that cover every host of `name`, from the narrowest.
+pub(super) fn wider(name: &Hostname) -> Vec<Hostname> {
+    let (Hostname::Exact(mut rest) | Hostname::Wildcard(mut rest)) = name.clone();
+    let mut wider = Vec::new();
+    while let Some((_, suffix)) = rest.split_once('.') {
+        rest = suffix.into();
+        wider.push(Hostname::Wildcard(rest.clone()));
+    }
+    wider
 }
 
 /// Orders hostnames most specific first: exact, then longer wildcards, then none.
@@ -67,10 +95,10 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_meets_the_exact_names_and_deeper_wildcards_below_it() {
+    fn a_wildcard_meets_the_names_below_it_and_the_wildcards_above_and_below_it() {
         let listener = parse("*.Example.com");
         let route = hosts(&["a.example.com", "example.com", "*.x.example.com", "*.com", "b.org"]);
-        let expected = hosts(&["a.example.com", "*.example.com", "*.x.example.com"]);
+        let expected = hosts(&["a.example.com", "*.com", "*.x.example.com"]);
         let found = intersect(listener.as_ref(), &route).unwrap();
         assert_eq!(found.len(), 3);
         assert!(expected.iter().all(|host| found.contains(host)));

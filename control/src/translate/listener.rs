@@ -1,30 +1,54 @@
-//! One listener of a Gateway: protocol, certificates, allowed routes, and conflicts with its siblings.
+//! One listener of a Gateway or a ListenerSet: protocol, certificates, allowed routes, conditions.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use proxy::ir;
 
 use super::grant::{self, Reference};
+use super::scope::Scope;
 use super::status::{Condition, ConditionType, Reason};
-use super::{Fault, gateway, hostname};
+use super::{Fault, hostname};
 use crate::api::{
-    CertificateRef, FromNamespaces, GATEWAY_GROUP, Gateway, LabelSelector, Name, Protocol,
-    RouteKind, TlsMode,
+    self, CertificateRef, FrontendTls, GATEWAY_GROUP, Kind, Name, Protocol, RouteKind, TlsMode,
 };
 use crate::store::{Snapshot, TLS_SECRET_TYPE};
+
+/// The object that a listener belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner<'o> {
+    /// Gateway or ListenerSet.
+    pub kind: Kind,
+    /// Its name.
+    pub name: &'o Name,
+    /// What the Gateway asks of clients under TLS.
+    pub frontend: &'o FrontendTls,
+}
+
+impl Owner<'_> {
+    /// The listener's name in metrics and logs.
+    fn full_name(self, listener: &str) -> String {
+        match self.kind {
+            Kind::ListenerSet => {
+                format!("{}/listenerset/{}/{listener}", self.name.namespace, self.name.name)
+            }
+            _ => format!("{}/{listener}", self.name),
+        }
+    }
+}
 
 /// A listener as planned.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Listener {
-    /// Position in the Gateway's spec.
+    /// Position in its owner's spec.
     pub index: usize,
     /// Section name.
     pub name: Arc<str>,
-    /// `namespace/gateway/listener`.
+    /// `namespace/gateway/listener` or `namespace/listenerset/name/listener`.
     pub full_name: Arc<str>,
     /// TCP port.
     pub port: u16,
+    /// What it shall speak.
+    pub declared: Protocol,
     /// What it speaks, if supported.
     pub protocol: Option<ir::Protocol>,
     /// The hostname it claims.
@@ -43,19 +67,6 @@ pub(super) struct Listener {
     pub unresolved: Vec<Fault>,
     /// Which sibling's hostname overlaps under TLS.
     pub overlap: Option<String>,
-}
-
-/// Which namespaces' routes may attach.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Scope {
-    /// All.
-    All,
-    /// None.
-    None,
-    /// One.
-    Only(Arc<str>),
-    /// Those whose labels match.
-    Selected(LabelSelector),
 }
 
 impl Listener {
@@ -77,12 +88,12 @@ impl Listener {
 
     /// All its faults.
     pub(super) fn faults(&self) -> impl Iterator<Item = &Fault> {
-        self.refusal.iter().chain(&self.conflict).chain(&self.unresolved)
+        self.conflict.iter().chain(&self.refusal).chain(&self.unresolved)
     }
 
     /// Its conditions.
     pub(super) fn conditions(&self, programmed: bool, generation: i64) -> Vec<Condition> {
-        let refused = self.refusal.as_ref().or(self.conflict.as_ref());
+        let refused = self.conflict.as_ref().or(self.refusal.as_ref());
         let accepted = Condition::unless(
             refused,
             ConditionType::Accepted,
@@ -127,119 +138,126 @@ impl Listener {
             return Condition::holds(kind, Reason::Programmed, message, generation);
         }
         let reason = self.conflict.as_ref().map_or(Reason::Invalid, |fault| fault.reason);
-        let message = self
-            .faults()
-            .next()
-            .map_or(std::borrow::Cow::Borrowed("The Gateway is not accepted"), |fault| {
-                std::borrow::Cow::Owned(fault.message.clone())
-            });
+        let message = self.faults().next().map_or(
+            std::borrow::Cow::Borrowed("The Gateway cannot serve, see its conditions"),
+            |fault| std::borrow::Cow::Owned(fault.message.clone()),
+        );
         Condition::fails(kind, reason, message, generation)
     }
 }
 
-/// Plans the listener at `index`, apart from its siblings.
+/// Plans the listener at `index` of its owner, apart from its siblings.
 pub(super) fn plan(
     snapshot: &Snapshot,
-    gateway: &Name,
-    object: &Gateway,
+    owner: Owner<'_>,
+    spec: &api::Listener,
     index: usize,
 ) -> Listener {
-    let spec = &object.spec.listeners[index];
     let protocol = match spec.protocol {
         Protocol::Http => Some(ir::Protocol::Http),
         Protocol::Https => Some(ir::Protocol::Https),
-        Protocol::Unknown(_) => None,
+        Protocol::Tcp | Protocol::Tls | Protocol::Udp | Protocol::Unknown(_) => None,
     };
+    let namespaces = &spec.allowed_routes.namespaces;
     let mut listener = Listener {
         index,
         name: Arc::clone(&spec.name),
-        full_name: format!("{gateway}/{}", spec.name).into(),
+        full_name: owner.full_name(&spec.name).into(),
         port: spec.port,
+        declared: spec.protocol.clone(),
         protocol,
         hostname: spec.hostname.as_deref().and_then(hostname::parse),
         tls: None,
-        scope: scope(object, index),
+        scope: Scope::of(&namespaces.from, namespaces.selector.as_ref(), &owner.name.namespace),
         kinds: Vec::new(),
         refusal: None,
         conflict: None,
         unresolved: Vec::new(),
         overlap: None,
     };
-    listener.refusal = refusal(object, &listener);
-    if protocol.is_some() {
-        read_kinds(object, &mut listener);
-    }
+    listener.refusal = refusal(owner, spec, &listener);
+    read_kinds(spec, &mut listener);
     if protocol == Some(ir::Protocol::Https) && listener.refusal.is_none() {
-        read_certificates(snapshot, gateway, object, &mut listener);
+        read_certificates(snapshot, owner, spec, &mut listener);
     }
     listener
 }
 
-fn refusal(object: &Gateway, listener: &Listener) -> Option<Fault> {
-    let spec = &object.spec.listeners[listener.index];
+fn refusal(owner: Owner<'_>, spec: &api::Listener, listener: &Listener) -> Option<Fault> {
+    let refuse = |field: &str, message: String| {
+        Some(Fault::new(Reason::UnsupportedValue, listener.field(field), message))
+    };
+    let name = &spec.name;
     if listener.protocol.is_none() {
-        let message = format!(
-            "protocol {} of listener {} is not supported: use HTTP or HTTPS",
-            spec.protocol.as_str(),
-            spec.name
-        );
+        let protocol = spec.protocol.as_str();
+        let message =
+            format!("protocol {protocol} of listener {name} is not supported: use HTTP or HTTPS");
         let field = listener.field("protocol");
         return Some(Fault::new(Reason::UnsupportedProtocol, field, message));
     }
-    if spec.filters.is_some() {
+    if spec.port == 0 {
+        return refuse("port", format!("port 0 of listener {name} is none: use 1 to 65535"));
+    }
+    let claim = spec.hostname.as_deref().filter(|claim| !claim.is_empty());
+    if claim.is_some_and(|claim| !hostname::is_claim(claim)) {
         let message =
-            format!("filters of listener {} are not supported yet: remove them", spec.name);
-        return Some(Fault::new(Reason::UnsupportedValue, listener.field("filters"), message));
+            format!("hostname of listener {name} is not a DNS name, which may begin with \"*.\"");
+        return refuse("hostname", message);
     }
-    let mode = &spec.tls.as_ref().filter(|_| spec.protocol == Protocol::Https)?.mode;
-    (*mode != TlsMode::Terminate).then(|| {
-        let message = format!(
-            "tls.mode {} of HTTPS listener {} is not supported: use Terminate",
-            mode.as_str(),
-            spec.name
-        );
-        Fault::new(Reason::UnsupportedValue, listener.field("tls.mode"), message)
-    })
+    if spec.filters.is_some() {
+        let message = format!("filters of listener {name} are not supported yet: remove them");
+        return refuse("filters", message);
+    }
+    if spec.protocol != Protocol::Https {
+        return None;
+    }
+    let mode = spec.tls.as_ref().map_or(&TlsMode::Terminate, |tls| &tls.mode);
+    if *mode != TlsMode::Terminate {
+        let mode = mode.as_str();
+        let message =
+            format!("tls.mode {mode} of HTTPS listener {name} is not supported: use Terminate");
+        return refuse("tls.mode", message);
+    }
+    let own = owner.frontend.per_port.iter().find(|own| own.port == spec.port);
+    let config = own.map_or(&owner.frontend.base, |own| &own.tls);
+    config.validation.as_ref()?;
+    let message = format!(
+        "spec.tls.frontend of the Gateway asks clients of listener {name} for certificates, which is not supported yet: the listener stays closed until that is removed"
+    );
+    Some(Fault::new(Reason::UnsupportedValue, listener.field("protocol"), message))
 }
 
-fn scope(object: &Gateway, index: usize) -> Scope {
-    let namespaces = &object.spec.listeners[index].allowed_routes.namespaces;
-    match (&namespaces.from, &namespaces.selector) {
-        (FromNamespaces::All, _) => Scope::All,
-        (FromNamespaces::Same, _) => Scope::Only(Arc::clone(&object.metadata.namespace)),
-        (FromNamespaces::Selector, Some(selector)) => Scope::Selected(selector.clone()),
-        (FromNamespaces::Selector, None) | (FromNamespaces::None, _) => Scope::None,
-        (FromNamespaces::Unknown(_), _) => Scope::None,
-    }
-}
-
-fn read_kinds(object: &Gateway, listener: &mut Listener) {
+/// The kinds of routes that may attach. A listener that cannot be served supports none.
+fn read_kinds(spec: &api::Listener, listener: &mut Listener) {
     let ours = RouteKind { group: GATEWAY_GROUP.into(), kind: "HTTPRoute".into() };
-    let allowed = &object.spec.listeners[listener.index].allowed_routes.kinds;
-    if allowed.is_empty() || allowed.contains(&ours) {
-        listener.kinds.push(ours.clone());
-    }
-    if let Some(position) = allowed.iter().position(|kind| *kind != ours) {
+    let allowed = &spec.allowed_routes.kinds;
+    let supported = |kind: &RouteKind| listener.protocol.is_some() && *kind == ours;
+    let wrong = allowed.iter().position(|kind| !supported(kind));
+    let own = allowed.iter().any(supported) || (allowed.is_empty() && supported(&ours));
+    if let Some(position) = wrong {
         let kind = &allowed[position];
         let message = format!(
-            "allowedRoutes.kinds of listener {} names {} of group {:?}, which is not supported: use HTTPRoute",
-            listener.name, kind.kind, kind.group
+            "allowedRoutes.kinds of listener {} names {} of group {:?}, which is not supported with protocol {}: use HTTPRoute with HTTP or HTTPS",
+            listener.name,
+            kind.kind,
+            kind.group,
+            spec.protocol.as_str()
         );
         let field = listener.field(&format!("allowedRoutes.kinds[{position}].kind"));
         listener.unresolved.push(Fault::new(Reason::InvalidRouteKinds, field, message));
+    }
+    if own {
+        listener.kinds.push(ours);
     }
 }
 
 fn read_certificates(
     snapshot: &Snapshot,
-    gateway: &Name,
-    object: &Gateway,
+    owner: Owner<'_>,
+    spec: &api::Listener,
     listener: &mut Listener,
 ) {
-    let refs = object.spec.listeners[listener.index]
-        .tls
-        .as_ref()
-        .map_or(&[][..], |tls| &tls.certificate_refs);
+    let refs = spec.tls.as_ref().map_or(&[][..], |tls| &tls.certificate_refs);
     if refs.is_empty() {
         let message = format!(
             "HTTPS listener {} has no certificate: name a Secret in tls.certificateRefs",
@@ -250,7 +268,7 @@ fn read_certificates(
     }
     let mut certificates = Vec::new();
     for (position, reference) in refs.iter().enumerate() {
-        let (certificate, fault) = certificate(snapshot, gateway, reference);
+        let (certificate, fault) = certificate(snapshot, owner, reference);
         certificates.extend(certificate.map(|certificate| (*certificate).clone()));
         if let Some((reason, message)) = fault {
             let field = listener.field(&format!("tls.certificateRefs[{position}].name"));
@@ -266,7 +284,7 @@ type Finding = (Option<Arc<ir::Certificate>>, Option<(Reason, String)>);
 
 /// The certificate that a reference leads to. A Secret that turned bad gives both its last good
 /// certificate and what is wrong with it.
-fn certificate(snapshot: &Snapshot, gateway: &Name, reference: &CertificateRef) -> Finding {
+fn certificate(snapshot: &Snapshot, owner: Owner<'_>, reference: &CertificateRef) -> Finding {
     let refuse = |reason, message| (None, Some((reason, message)));
     if !reference.group.is_empty() || &*reference.kind != "Secret" {
         let message = format!(
@@ -275,11 +293,11 @@ fn certificate(snapshot: &Snapshot, gateway: &Name, reference: &CertificateRef) 
         );
         return refuse(Reason::InvalidCertificateRef, message);
     }
-    let namespace = reference.namespace.as_ref().unwrap_or(&gateway.namespace);
+    let namespace = reference.namespace.as_ref().unwrap_or(&owner.name.namespace);
     let name = Name { namespace: Arc::clone(namespace), name: Arc::clone(&reference.name) };
     let reach = Reference {
-        from_kind: "Gateway",
-        from_namespace: &gateway.namespace,
+        from_kind: owner.kind.as_str(),
+        from_namespace: &owner.name.namespace,
         to_kind: "Secret",
         to: &name,
     };
@@ -306,66 +324,5 @@ fn certificate(snapshot: &Snapshot, gateway: &Name, reference: &CertificateRef) 
             });
             (entry.usable.clone(), fault)
         }
-    }
-}
-
-/// Refuses all listeners of one Gateway that claim the same port with different protocols, or the
-/// same port and hostname: within a Gateway no conflicting listener wins.
-pub(super) fn find_conflicts(listeners: &mut [Listener]) {
-    let mut ports: HashMap<u16, Vec<usize>> = HashMap::new();
-    for (index, listener) in listeners.iter().enumerate() {
-        if listener.refusal.is_none() {
-            ports.entry(listener.port).or_default().push(index);
-        }
-    }
-    for sharing in ports.values() {
-        for &index in sharing {
-            let fault = sharing
-                .iter()
-                .filter(|&&other| other != index)
-                .find_map(|&other| sibling_conflict(&listeners[index], &listeners[other]));
-            listeners[index].conflict = fault;
-        }
-    }
-}
-
-fn sibling_conflict(listener: &Listener, other: &Listener) -> Option<Fault> {
-    if listener.protocol != other.protocol {
-        let message = format!(
-            "listener {} uses port {} with another protocol: change one of the ports",
-            other.name, listener.port
-        );
-        return Some(Fault::new(Reason::ProtocolConflict, listener.field("port"), message));
-    }
-    (listener.hostname == other.hostname).then(|| {
-        let message = format!(
-            "listener {} has the same port {} and hostname {}: change one of them",
-            other.name,
-            listener.port,
-            gateway::hostname_text(listener)
-        );
-        Fault::new(Reason::HostnameConflict, listener.field("hostname"), message)
-    })
-}
-
-/// Notes HTTPS listeners of one port whose hostnames overlap: a browser that reuses a connection
-/// for both names would be answered 421.
-pub(super) fn find_overlaps(listeners: &mut [Listener]) {
-    let https =
-        |listener: &Listener| listener.protocol == Some(ir::Protocol::Https) && listener.accepts();
-    for index in 0..listeners.len() {
-        let listener = &listeners[index];
-        let message = listeners
-            .iter()
-            .enumerate()
-            .filter(|(other, sibling)| *other != index && https(sibling) && https(listener))
-            .find(|(_, sibling)| {
-                sibling.port == listener.port
-                    && hostname::overlap(listener.hostname.as_ref(), sibling.hostname.as_ref())
-            })
-            .map(|(_, sibling)| {
-                format!("The hostname overlaps with that of listener {}", sibling.name)
-            });
-        listeners[index].overlap = message;
     }
 }

@@ -13,15 +13,23 @@ mod assemble;
 mod attach;
 mod backend;
 mod class;
+mod conflict;
+mod cors;
+mod duration;
+mod features;
 mod filter;
 mod gateway;
 mod grant;
 mod hostname;
 pub mod infrastructure;
 mod listener;
+mod listener_set;
 mod matching;
+mod other_route;
+mod parent;
 mod pool;
 mod route;
+mod scope;
 pub mod status;
 
 use std::sync::Arc;
@@ -30,6 +38,7 @@ use proxy::ir::Ir;
 
 use crate::store::Snapshot;
 pub use address::{Addressing, SERVICE_PORTS};
+pub(crate) use cors::is_origin;
 pub use pool::Pool;
 pub use status::{Problem, Statuses};
 
@@ -59,10 +68,12 @@ pub struct Cache {
 #[must_use]
 pub fn translate(snapshot: &Snapshot, cache: &mut Cache) -> Translation {
     let classes = class::plan(snapshot);
-    let gateways = gateway::plan(snapshot, &classes);
+    let (gateways, strays) = gateway::plan(snapshot, &classes);
     let routes = attach::plan(snapshot, &gateways, &mut cache.routes);
+    let others = other_route::plan(snapshot, cache.routes.parents());
     let backends = backend::plan(snapshot, &routes, &mut cache.backends);
-    assemble::assemble(snapshot, classes, &gateways, &routes, backends)
+    let parts = assemble::Parts { classes, gateways, strays, routes, others };
+    assemble::assemble(snapshot, parts, backends)
 }
 
 /// The controller whose GatewayClasses are ours.

@@ -6,8 +6,11 @@ use proxy::ir;
 
 use super::backend::{self, Target};
 use super::status::Reason;
-use super::{Fault, filter, matching};
-use crate::api::{FilterType, HttpRoute, Name, Rule, Service};
+use super::{Fault, duration, filter, hostname, matching};
+use crate::api::{
+    BackendRef, Filter, FilterType, HttpRoute, Match, Name, PathMatchType, PathModifierType, Rule,
+    Service,
+};
 use crate::store::Snapshot;
 
 /// What a route's rules mean.
@@ -40,15 +43,25 @@ pub(super) fn translate(snapshot: &Snapshot, name: &Name, route: &HttpRoute) -> 
         route: Arc::new(ir.clone()),
         backends: Vec::new(),
         services: Vec::new(),
-        refusal: None,
+        refusal: bad_hostname(route),
         partial: None,
         unresolved: Vec::new(),
     };
     let mut dropped = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
         let field = format!("spec.rules[{index}]");
-        match translate_rule(snapshot, name, rule, &field, &mut body) {
-            Ok(rule) => ir.rules.push(rule),
+        let mut followed = Followed { snapshot, name, body: &mut body, backends: Vec::new() };
+        let outcome = translate_rule(rule, &field, &mut followed);
+        let backends = followed.backends;
+        match outcome {
+            Ok(rule) => {
+                ir.rules.push(rule);
+                for target in backends {
+                    if !body.backends.iter().any(|known| known.key == target.key) {
+                        body.backends.push(target);
+                    }
+                }
+            }
             Err(Refusal::Rule(fault)) => dropped.push(fault),
             Err(Refusal::Route(fault)) => body.refusal = body.refusal.or(Some(fault)),
         }
@@ -65,6 +78,14 @@ pub(super) fn translate(snapshot: &Snapshot, name: &Name, route: &HttpRoute) -> 
     body
 }
 
+fn bad_hostname(route: &HttpRoute) -> Option<Fault> {
+    let bad = |name: &Arc<str>| !hostname::is_claim(name);
+    let index = route.spec.hostnames.iter().position(bad)?;
+    let field = format!("spec.hostnames[{index}]");
+    let message = format!("{field} is not a DNS name, which may begin with \"*.\"");
+    Some(Fault::new(Reason::UnsupportedValue, field, message))
+}
+
 /// How far a refusal reaches.
 enum Refusal {
     /// Only this rule is left out.
@@ -73,66 +94,116 @@ enum Refusal {
     Route(Fault),
 }
 
-fn translate_rule(
-    snapshot: &Snapshot,
-    name: &Name,
-    rule: &Rule,
-    field: &str,
-    body: &mut Body,
-) -> Result<ir::Rule, Refusal> {
-    unsupported(rule, field).map_or(Ok(()), |fault| Err(Refusal::Route(fault)))?;
-    let filters =
-        filter::translate(&rule.filters, &format!("{field}.filters")).map_err(Refusal::Route)?;
-    let matches =
-        matching::translate(&rule.matches, &format!("{field}.matches")).map_err(Refusal::Rule)?;
-    let mut backends = Vec::with_capacity(rule.backend_refs.len());
-    for (index, reference) in rule.backend_refs.iter().enumerate() {
-        let field = format!("{field}.backendRefs[{index}]");
-        if let Some(position) =
-            reference.filters.iter().position(|filter| filter.kind == FilterType::RequestRedirect)
-        {
-            let field = format!("{field}.filters[{position}].type");
-            let message = format!(
-                "{field}: RequestRedirect is not supported on a backend: move it to the rule"
-            );
-            return Err(Refusal::Route(Fault::new(Reason::UnsupportedValue, field, message)));
-        }
-        let filters = filter::translate(&reference.filters, &format!("{field}.filters"))
-            .map_err(Refusal::Route)?;
-        let target = match backend::resolve(snapshot, name, reference, &field, &mut body.services) {
+/// Where the references of one rule lead.
+struct Followed<'f> {
+    snapshot: &'f Snapshot,
+    name: &'f Name,
+    body: &'f mut Body,
+    backends: Vec<Target>,
+}
+
+impl Followed<'_> {
+    fn follow(&mut self, reference: &BackendRef, field: &str) -> ir::Target {
+        let looked_up = &mut self.body.services;
+        match backend::resolve(self.snapshot, self.name, reference, field, looked_up) {
             Ok(target) => {
                 let key = Arc::clone(&target.key);
-                if !body.backends.iter().any(|known| known.key == key) {
-                    body.backends.push(target);
-                }
+                self.backends.push(target);
                 ir::Target::Backend(key)
             }
             Err(fault) => {
                 let message = fault.message.as_str().into();
-                body.unresolved.push(fault);
+                self.body.unresolved.push(fault);
                 ir::Target::Invalid(message)
             }
-        };
-        backends.push(ir::BackendRef { target, weight: reference.weight, filters });
+        }
     }
-    Ok(ir::Rule {
-        name: rule.name.clone(),
-        matches,
-        filters,
-        backends,
-        timeouts: ir::Timeouts::default(),
-        retry: None,
-    })
+}
+
+/// Every reference is followed before anything is refused: `ResolvedRefs` speaks of refused rules too.
+fn translate_rule(
+    rule: &Rule,
+    field: &str,
+    followed: &mut Followed<'_>,
+) -> Result<ir::Rule, Refusal> {
+    let backends: Vec<_> = rule
+        .backend_refs
+        .iter()
+        .enumerate()
+        .map(|(index, reference)| {
+            backend(reference, &format!("{field}.backendRefs[{index}]"), followed)
+        })
+        .collect();
+    let filters = filters(&rule.filters, &format!("{field}.filters"), followed);
+    if let Some(fault) = unsupported(rule, field).or_else(|| prefixless(rule, field)) {
+        return Err(Refusal::Route(fault));
+    }
+    let filters = filters.map_err(Refusal::Route)?;
+    let backends = backends.into_iter().collect::<Result<_, _>>().map_err(Refusal::Route)?;
+    let timeouts = duration::timeouts(&rule.timeouts, &format!("{field}.timeouts"));
+    let timeouts = timeouts.map_err(Refusal::Route)?;
+    let retry = rule.retry.as_ref().map(|retry| duration::retry(retry, &format!("{field}.retry")));
+    let retry = retry.transpose().map_err(Refusal::Route)?;
+    let matches =
+        matching::translate(&rule.matches, &format!("{field}.matches")).map_err(Refusal::Rule)?;
+    Ok(ir::Rule { name: rule.name.clone(), matches, filters, backends, timeouts, retry })
+}
+
+fn filters(
+    specs: &[Filter],
+    field: &str,
+    followed: &mut Followed<'_>,
+) -> Result<Vec<ir::Filter>, Fault> {
+    filter::translate(specs, field, &mut |reference, field| followed.follow(reference, field))
+}
+
+fn backend(
+    reference: &BackendRef,
+    field: &str,
+    followed: &mut Followed<'_>,
+) -> Result<ir::BackendRef, Fault> {
+    let target = followed.follow(reference, field);
+    let filters = filters(&reference.filters, &format!("{field}.filters"), followed)?;
+    let of_rules =
+        |filter: &Filter| matches!(filter.kind, FilterType::RequestRedirect | FilterType::Cors);
+    if let Some(position) = reference.filters.iter().position(of_rules) {
+        let kind = reference.filters[position].kind.as_str();
+        let field = format!("{field}.filters[{position}].type");
+        let message = format!("{field}: {kind} is not supported on a backend: move it to the rule");
+        return Err(Fault::new(Reason::UnsupportedValue, field, message));
+    }
+    Ok(ir::BackendRef { target, weight: reference.weight, filters })
 }
 
 fn unsupported(rule: &Rule, field: &str) -> Option<Fault> {
-    let fields = [
-        ("timeouts", rule.timeouts.is_some()),
-        ("retry", rule.retry.is_some()),
-        ("sessionPersistence", rule.session_persistence.is_some()),
-    ];
-    let (name, _) = fields.into_iter().find(|(_, set)| *set)?;
-    let field = format!("{field}.{name}");
+    rule.session_persistence.as_ref()?;
+    let field = format!("{field}.sessionPersistence");
     let message = format!("{field} is not supported yet: remove it");
     Some(Fault::new(Reason::UnsupportedValue, field, message))
+}
+
+/// "ReplacePrefixMatch is only compatible with a PathPrefix HTTPRouteMatch."
+fn prefixless(rule: &Rule, field: &str) -> Option<Fault> {
+    let prefix = |spec: &Match| spec.path.kind == PathMatchType::PathPrefix;
+    if rule.matches.iter().all(prefix) {
+        return None;
+    }
+    let own = rule.filters.iter().enumerate().map(|at| (format!("{field}.filters"), at));
+    let backends = rule.backend_refs.iter().enumerate();
+    let all = own.chain(backends.flat_map(|(index, backend)| {
+        let field = format!("{field}.backendRefs[{index}].filters");
+        backend.filters.iter().enumerate().map(move |at| (field.clone(), at))
+    }));
+    all.into_iter().find_map(|(field, (index, filter))| {
+        let redirect = filter.request_redirect.as_ref().and_then(|spec| spec.path.as_ref());
+        let rewrite = filter.url_rewrite.as_ref().and_then(|spec| spec.path.as_ref());
+        let path = redirect.or(rewrite)?;
+        (path.kind == PathModifierType::ReplacePrefixMatch).then(|| {
+            let field = format!("{field}[{index}]");
+            let message = format!(
+                "{field} replaces a prefix, but the rule has a match without one: use PathPrefix in all matches"
+            );
+            Fault::new(Reason::UnsupportedValue, field, message)
+        })
+    })
 }

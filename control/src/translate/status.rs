@@ -21,11 +21,17 @@ pub struct Statuses {
     pub gateway_classes: BTreeMap<Name, GatewayClassStatus>,
     /// Gateways of those classes.
     pub gateways: BTreeMap<Name, GatewayStatus>,
-    /// Routes that name one of those Gateways.
+    /// Routes that name one of those Gateways or ListenerSets.
     pub http_routes: BTreeMap<Name, Arc<RouteStatus>>,
     /// Objects that should exist for each Gateway that is not refused.
     #[serde(skip)]
     pub infrastructure: BTreeMap<Name, Arc<Infrastructure>>,
+    /// ListenerSets that name one of those Gateways.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub listener_sets: BTreeMap<Name, ListenerSetStatus>,
+    /// Routes of the kinds that are not served ([`Kind::is_other_route`]) and name one of them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub other_routes: BTreeMap<Kind, BTreeMap<Name, Arc<RouteStatus>>>,
 }
 
 /// Something in an object that is refused.
@@ -49,6 +55,15 @@ pub struct Problem {
 pub struct GatewayClassStatus {
     /// Conditions.
     pub conditions: Vec<Condition>,
+    /// What of the conformance suite is claimed, sorted.
+    pub supported_features: Vec<Feature>,
+}
+
+/// A feature of the conformance suite.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Feature {
+    /// Its name.
+    pub name: &'static str,
 }
 
 /// Status of a Gateway.
@@ -57,6 +72,8 @@ pub struct GatewayClassStatus {
 pub struct GatewayStatus {
     /// Addresses it answers on.
     pub addresses: Vec<Address>,
+    /// How many ListenerSets are accepted.
+    pub attached_listener_sets: usize,
     /// Conditions.
     pub conditions: Vec<Condition>,
     /// One entry per listener, in the order of the spec.
@@ -71,6 +88,16 @@ pub struct Address {
     pub kind: &'static str,
     /// The address.
     pub value: String,
+}
+
+/// Status of a ListenerSet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerSetStatus {
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+    /// One entry per listener, in the order of the spec; none if the Gateway does not take it.
+    pub listeners: Vec<ListenerStatus>,
 }
 
 /// Status of a listener.
@@ -90,7 +117,7 @@ pub struct ListenerStatus {
 /// Status of a route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RouteStatus {
-    /// One entry per `parentRef` that names a Gateway of ours, in the order of the spec.
+    /// One entry per `parentRef` that names a Gateway or ListenerSet of ours, in the order of the spec.
     pub parents: Vec<RouteParentStatus>,
 }
 
@@ -134,6 +161,7 @@ pub enum ConditionType {
     PartiallyInvalid,
     Programmed,
     ResolvedRefs,
+    SupportedVersion,
 }
 
 /// Whether a condition holds.
@@ -157,23 +185,30 @@ pub enum Reason {
     IncompatibleFilters,
     Invalid,
     InvalidCertificateRef,
+    InvalidClientCertificateRef,
     InvalidKind,
     InvalidParameters,
     InvalidRouteKinds,
+    ListenersNotResolved,
     ListenersNotValid,
     NoConflicts,
     NoMatchingListenerHostname,
     NoMatchingParent,
     NoResources,
+    NotAllowed,
     NotAllowedByListeners,
     OverlappingHostnames,
+    ParentNotAccepted,
+    ParentNotProgrammed,
     Programmed,
     ProtocolConflict,
     RefNotPermitted,
     ResolvedRefs,
+    SupportedVersion,
     UnsupportedAddress,
     UnsupportedProtocol,
     UnsupportedValue,
+    UnsupportedVersion,
 }
 
 impl Condition {

@@ -25,7 +25,12 @@ struct Shared {
 impl Backend {
     /// Answers as `version` on a free port.
     pub(crate) fn start(version: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_on("127.0.0.1", version)
+    }
+
+    /// The same on an address of this host.
+    pub(crate) fn start_on(ip: &str, version: &'static str) -> Self {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let own = Arc::clone(&shared);

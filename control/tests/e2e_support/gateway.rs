@@ -42,8 +42,13 @@ impl Gateway {
         path: &Path,
         more: &[&str],
     ) -> Self {
-        let path = path.to_str().unwrap();
-        command.args(["run", path, "--admin", "127.0.0.1:0", "--runtime", runtime]).args(more);
+        command.arg("run").arg(path).args(["--runtime", runtime]).args(more);
+        Self::spawn(command)
+    }
+
+    /// Runs `command` and waits for the line `ready:`.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        command.args(["--admin", "127.0.0.1:0"]);
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let log = Arc::new(Mutex::new(String::new()));

@@ -8,6 +8,8 @@
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod gateway;
+pub(crate) mod kube;
+pub(crate) mod load;
 
 use std::fmt::Write as _;
 use std::fs;

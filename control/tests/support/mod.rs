@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use control::report::{Activity, ListenState, ListenerRequests, Phase, Report, Stage};
+use control::report::{Activity, ListenState, ListenerRequests, MirrorEnd, Phase, Report, Stage};
 use control::state::{About, Shared, State};
 use hdrhistogram::Histogram;
 
@@ -55,6 +55,7 @@ pub(crate) fn busy(shard: usize, installed: u64, listeners: usize) -> Report {
         upstream_opened: 4,
         upstream_reused: 6,
         retries: 2,
+        mirrors: [3; MirrorEnd::ALL.len()],
         tls_handshakes: (7, 8),
         access_log: b"{}\n".to_vec(),
         access_log_dropped: 9,

@@ -13,7 +13,7 @@ mod share;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::endpoint::Endpoints;
 pub use self::endpoint::{EJECTION_MAX, EJECTION_MIN, FAILURES_MAX};
@@ -60,7 +60,7 @@ pub enum Outcome {
     Unknown,
 }
 
-/// SplitMix64: enough to spread load, and nothing else may use it.
+/// SplitMix64: enough to spread load and waits, and nothing else may use it.
 #[derive(Debug)]
 struct Random(u64);
 
@@ -180,6 +180,21 @@ impl Local {
             choose(members, endpoints, not, now, &mut self.random)
         };
         Some((endpoints.id(index), endpoints.at(index).address))
+    }
+
+    /// Whether this time is among the `numerator` of `denominator` times; drawn anew each time.
+    pub fn draw(&mut self, numerator: u32, denominator: u32) -> bool {
+        let random = self.random.next() >> 32;
+        (random * u64::from(denominator)) >> 32 < u64::from(numerator)
+    }
+
+    /// A wait of at least `least` and less than half as much again, so that many who wait for the
+    /// same thing do not come back at once.
+    pub fn jitter(&mut self, least: Duration) -> Duration {
+        let micros = u64::try_from(least.as_micros() / 2).unwrap_or(u64::MAX);
+        let random = u128::from(self.random.next() >> 32);
+        let extra = (u128::from(micros) * random) >> 32;
+        least.saturating_add(Duration::from_micros(u64::try_from(extra).unwrap_or(u64::MAX)))
     }
 
     /// Whether `address` still belongs to any backend of the installed epoch (else pooled

@@ -97,7 +97,12 @@ mod tests {
     use super::*;
 
     fn backends(weights: &[u32]) -> Vec<WeightedBackend> {
-        let one = |&weight: &u32| WeightedBackend { slot: None, weight, filters: Vec::new() };
+        let one = |&weight: &u32| WeightedBackend {
+            slot: None,
+            weight,
+            filters: Vec::new(),
+            mirrors: Vec::new(),
+        };
         weights.iter().map(one).collect()
     }
 

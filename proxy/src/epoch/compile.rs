@@ -206,6 +206,7 @@ impl<'p> Compiler<'p> {
         Listener {
             name: Arc::clone(&new.name),
             slot: lease.0,
+            port: new.port,
             hostname: new.hostname.clone(),
             tls,
             table: Table::compile(previous, &new.routes, &mut self.fresh, &mut self.slots),
@@ -222,6 +223,7 @@ impl Listener {
             (Some(_), None) | (None, Some(_)) => false,
         };
         tls && self.name == other.name
+            && self.port == other.port
             && self.hostname == other.hostname
             && self.table.is_shared_with(&other.table)
     }

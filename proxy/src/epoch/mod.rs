@@ -81,6 +81,8 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Slot of this listener's counters, stable by name.
     pub slot: u32,
+    /// The port that clients name; see [`ir::Listener::port`].
+    pub port: u16,
     /// Claimed hostname.
     pub hostname: Option<Hostname>,
     /// Certificates.

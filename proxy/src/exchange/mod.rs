@@ -14,10 +14,10 @@ use std::time::Instant;
 use crate::balance::{EndpointId, Local};
 use crate::epoch::{Backend, Claim, Epoch, Listener, Port, Settings};
 use crate::fault::Fault;
-use crate::filter::{Filters, redirect, redirect_of};
+use crate::filter::{Filters, cors, cors_of, redirect, redirect_of};
 use crate::http::RequestHead;
-use crate::ir::Protocol;
-use crate::table::{Hit, Rule};
+use crate::ir::{Cors, Protocol};
+use crate::table::{Hit, Mirror, Rule, WeightedBackend};
 
 pub use self::response::{Delivery, write_reply};
 
@@ -44,8 +44,8 @@ pub enum Step<'e> {
 pub struct Reply<'e> {
     /// Why.
     pub fault: Fault,
-    /// The Location of a redirect.
-    pub location: Option<Vec<u8>>,
+    /// Whole field lines that this answer alone has: a redirect's Location, a preflight's fields.
+    pub fields: Option<Vec<u8>>,
     /// The listener that the request belongs to, if one was found.
     pub listener: Option<&'e Listener>,
     /// The rule that matched, if one did.
@@ -68,7 +68,7 @@ pub struct Forward<'e> {
     slot: u32,
     prefix: usize,
     protocol: Protocol,
-    filters: Filters<'e>,
+    choice: &'e WeightedBackend,
     settings: &'e Settings,
 }
 
@@ -91,17 +91,28 @@ pub fn start<'e>(
     };
     let refuse =
         |fault| Step::Reply(Reply { listener: Some(listener), rule: Some(rule), ..empty(fault) });
+    let answer = |fault, fields| {
+        let fields = Some(fields);
+        let (listener, rule) = (Some(listener), Some(rule));
+        Step::Reply(Reply { fault, fields, listener, rule })
+    };
+    if let Some(fields) = preflight(cors_of(&rule.filters), head) {
+        return answer(Fault::Preflight, fields);
+    }
     if let Some(filter) = redirect_of(&rule.filters) {
-        let mut to = Vec::with_capacity(LOCATION_BYTES);
+        let mut fields = Vec::with_capacity(FIELDS_BYTES);
+        fields.extend_from_slice(b"location: ");
         let tls = port.protocol == Protocol::Https;
-        redirect::location(filter, head, prefix, tls, port.port, &mut to);
-        let fault = Fault::Redirect(filter.status);
-        let reply = Reply { location: Some(to), ..empty(fault) };
-        return Step::Reply(Reply { listener: Some(listener), rule: Some(rule), ..reply });
+        redirect::location(filter, head, prefix, tls, listener.port, &mut fields);
+        fields.extend_from_slice(b"\r\n");
+        return answer(Fault::Redirect(filter.status), fields);
     }
     let Some(choice) = local.pick_backend(rule).and_then(|index| rule.backends.get(index)) else {
         return refuse(Fault::BackendInvalid);
     };
+    if let Some(fields) = preflight(cors_of(&choice.filters), head) {
+        return answer(Fault::Preflight, fields);
+    }
     let backend =
         choice.slot.and_then(|slot| Some((slot, epoch.backends.get(slot as usize)?.as_deref()?)));
     let Some((slot, backend)) = backend else { return refuse(Fault::BackendInvalid) };
@@ -120,18 +131,35 @@ pub fn start<'e>(
         slot,
         prefix,
         protocol: port.protocol,
-        filters: Filters { rule: &rule.filters, backend: &choice.filters },
+        choice,
         settings: &epoch.settings,
     })
 }
 
-impl Forward<'_> {
+impl<'e> Forward<'e> {
+    /// Mirrors of the backend that was picked; those of the rule are in its policy.
+    #[must_use]
+    pub fn mirrors(&self) -> &'e [Mirror] {
+        &self.choice.mirrors
+    }
+
+    fn filters(&self) -> Filters<'e> {
+        Filters { rule: &self.rule.filters, backend: &self.choice.filters }
+    }
+
     /// Another endpoint for the same request, after this one failed before it could have processed
     /// anything. `None` when there is no other.
     #[must_use]
+    pub fn elsewhere(&self, local: &mut Local, now: Instant) -> Option<Self> {
+        self.again(local, now).filter(|other| other.endpoint != self.endpoint)
+    }
+
+    /// Where to try the same request again: at another endpoint, or at the same one where the
+    /// backend has no other. `None` when it has none left.
+    #[must_use]
     pub fn again(&self, local: &mut Local, now: Instant) -> Option<Self> {
         let (endpoint, address) = local.pick_endpoint(self.slot, Some(self.endpoint), now)?;
-        (endpoint != self.endpoint).then_some(Self { endpoint, address, ..*self })
+        Some(Self { endpoint, address, ..*self })
     }
 }
 
@@ -140,7 +168,15 @@ fn reply<'e>(fault: Fault) -> Step<'e> {
 }
 
 fn empty<'e>(fault: Fault) -> Reply<'e> {
-    Reply { fault, location: None, listener: None, rule: None }
+    Reply { fault, fields: None, listener: None, rule: None }
 }
 
-const LOCATION_BYTES: usize = 128;
+/// The fields that answer `head`, if it is a preflight that `cors` has to answer.
+fn preflight(cors: Option<&Cors>, head: &RequestHead) -> Option<Vec<u8>> {
+    let cors = cors.filter(|_| cors::is_preflight(head))?;
+    let mut fields = Vec::with_capacity(FIELDS_BYTES);
+    cors::preflight(cors, head, &mut fields);
+    Some(fields)
+}
+
+const FIELDS_BYTES: usize = 128;

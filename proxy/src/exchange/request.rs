@@ -3,7 +3,7 @@
 use super::{Client, Forward};
 use crate::filter::{header, rewrite};
 use crate::h1::encode;
-use crate::http::{Framing, Known, RequestHead};
+use crate::http::{Known, RequestHead};
 use crate::ir::Protocol;
 
 impl Forward<'_> {
@@ -12,7 +12,7 @@ impl Forward<'_> {
     pub fn write_request(&self, head: &RequestHead, client: Client<'_>, out: &mut Vec<u8>) {
         self.write_target(head, out);
         self.write_host(head, out);
-        let modifiers = self.filters.request_headers();
+        let modifiers = self.filters().request_headers();
         let trusted = self.settings.trusted_hops > 0;
         let mut seen = Forwarded::default();
         for (name, value, known) in head.end_to_end() {
@@ -44,14 +44,8 @@ impl Forward<'_> {
         encode::end(out);
     }
 
-    /// The framing in which the request's body travels on: as it came.
-    #[must_use]
-    pub fn request_framing(&self, head: &RequestHead) -> Framing {
-        head.framing
-    }
-
     fn write_target(&self, head: &RequestHead, out: &mut Vec<u8>) {
-        let path = self.filters.rewrite().and_then(|rewrite| rewrite.path.as_ref());
+        let path = self.filters().rewrite().and_then(|rewrite| rewrite.path.as_ref());
         let Some(modifier) = path.filter(|_| head.path() != "*") else {
             return encode::request_line(out, head.method_str(), head.path(), head.query());
         };
@@ -67,7 +61,7 @@ impl Forward<'_> {
 
     fn write_host(&self, head: &RequestHead, out: &mut Vec<u8>) {
         out.extend_from_slice(b"host: ");
-        match self.filters.rewrite().and_then(|rewrite| rewrite.hostname.as_deref()) {
+        match self.filters().rewrite().and_then(|rewrite| rewrite.hostname.as_deref()) {
             Some(hostname) => out.extend(hostname.bytes().filter(u8::is_ascii_graphic)),
             None => out.extend_from_slice(head.authority().as_bytes()),
         }
@@ -89,7 +83,7 @@ impl Forward<'_> {
         out.extend_from_slice(client.address.as_bytes());
         out.extend_from_slice(b"\r\n");
         // What the route sets or removes replaces ours, as it does a received field.
-        let ours = |name: &[u8]| header::keeps(self.filters.request_headers(), name);
+        let ours = |name: &[u8]| header::keeps(self.filters().request_headers(), name);
         if !seen.proto && ours(b"x-forwarded-proto") {
             out.extend_from_slice(match self.protocol {
                 Protocol::Http => b"x-forwarded-proto: http\r\n".as_slice(),

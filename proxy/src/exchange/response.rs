@@ -2,9 +2,10 @@
 
 use super::Forward;
 use crate::fault::Fault;
-use crate::filter::header;
+use crate::filter::{cors, cors_of, header};
 use crate::h1::encode;
 use crate::http::{Framing, Known, Method, RequestHead, ResponseHead, Version};
+use crate::table::Rule;
 
 /// How a response travels to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,14 +48,19 @@ impl Forward<'_> {
         out: &mut Vec<u8>,
     ) {
         encode::status_line(out, response.status, response.reason.of(&response.arena));
-        let modifiers = self.filters.response_headers();
+        let modifiers = self.filters().response_headers();
+        let cors = self.filters().cors();
         let bodiless = delivery.framing == Framing::None;
         for (name, value, known) in response.end_to_end() {
             // A bodiless answer (to HEAD, or 304) keeps the length that a GET would have had.
-            let ours = known == Known::ContentLength && !bodiless;
+            let ours = (known == Known::ContentLength && !bodiless)
+                || (cors.is_some() && cors::owns(name));
             if !ours && header::keeps(modifiers.clone(), name) {
                 encode::field(out, name, value);
             }
+        }
+        if let Some(cors) = cors {
+            cors::response(cors, request, |name| header::keeps(modifiers.clone(), name), out);
         }
         header::additions(modifiers, |name, value| encode::field(out, name, value));
         encode::framing(out, delivery.framing);
@@ -71,7 +77,7 @@ impl Forward<'_> {
             }
         }
         if response.websocket {
-            let modifiers = self.filters.response_headers();
+            let modifiers = self.filters().response_headers();
             header::additions(modifiers, |name, value| encode::field(out, name, value));
             out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
         }
@@ -79,10 +85,13 @@ impl Forward<'_> {
     }
 }
 
-/// Appends a whole answer of the gateway's own. `debug` names the reason in a field.
+/// Appends a whole answer of the gateway's own. `fields` are [`super::Reply::fields`], `rule` is the
+/// rule that the request belongs to and its head: a script of another origin may read our answers
+/// as it may read a backend's. `debug` names the reason in a field.
 pub fn write_reply(
     fault: Fault,
-    location: Option<&[u8]>,
+    fields: Option<&[u8]>,
+    rule: Option<(&Rule, &RequestHead)>,
     (method, version): (Method, Version),
     keep_alive: bool,
     debug: bool,
@@ -91,18 +100,23 @@ pub fn write_reply(
     let Some(status) = fault.status() else { return };
     let phrase = encode::reason_phrase(status).as_bytes();
     encode::status_line(out, status, phrase);
-    if let Some(location) = location {
-        encode::field(out, b"location", location);
+    out.extend_from_slice(fields.unwrap_or_default());
+    if let Some((rule, head)) = rule.filter(|_| fault != Fault::Preflight)
+        && let Some(cors) = cors_of(&rule.filters)
+    {
+        cors::response(cors, head, |_| true, out);
     }
     if debug {
         encode::field(out, b"x-ringway-reason", fault.code().as_bytes());
     }
-    if !phrase.is_empty() && location.is_none() {
+    let body = if fields.is_some() { b"".as_slice() } else { phrase };
+    if !body.is_empty() {
         encode::field(out, b"content-type", b"text/plain");
     }
-    let body = if location.is_some() { b"".as_slice() } else { phrase };
-    let length = body.len() + usize::from(!body.is_empty());
-    encode::framing(out, Framing::Length(length as u64));
+    if status != 204 {
+        let length = body.len() + usize::from(!body.is_empty());
+        encode::framing(out, Framing::Length(length as u64));
+    }
     write_persistence(version, keep_alive, out);
     encode::end(out);
     if method != Method::Head && !body.is_empty() {

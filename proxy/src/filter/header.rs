@@ -31,9 +31,15 @@ pub fn additions<'e>(
 /// Whether it can be written as one field line. A configuration may come from somebody who may edit a
 /// route but not other people's messages, so a line end in a value must go nowhere.
 fn is_field(name: &str, value: &str) -> bool {
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     let text = |b: u8| b == b'\t' || (b >= b' ' && b != 0x7f);
-    !name.is_empty() && name.bytes().all(token) && value.bytes().all(text)
+    is_token(name) && value.bytes().all(text)
+}
+
+/// Whether `text` is a token, as names of fields and methods are.
+#[must_use]
+pub fn is_token(text: &str) -> bool {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(token)
 }
 
 /// Whether only the gateway itself may write this field.

@@ -3,11 +3,12 @@
 //! Pure functions over heads and compiled rules, called by `exchange`. A rule's filters come first,
 //! then those of the chosen backend; a redirect never reaches a backend.
 
+pub mod cors;
 pub mod header;
 pub mod redirect;
 pub mod rewrite;
 
-use crate::ir::{Filter, HeaderModifier, Redirect, Rewrite};
+use crate::ir::{Cors, Filter, HeaderModifier, Redirect, Rewrite};
 
 /// The filters that apply to one exchange.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,12 @@ impl<'e> Filters<'e> {
         find(self.backend).or_else(|| find(self.rule))
     }
 
+    /// The cross-origin rules in force: the rule's, else the backend's.
+    #[must_use]
+    pub fn cors(self) -> Option<&'e Cors> {
+        cors_of(self.rule).or_else(|| cors_of(self.backend))
+    }
+
     fn all(self) -> impl Iterator<Item = &'e Filter> + Clone {
         self.rule.iter().chain(self.backend)
     }
@@ -74,5 +81,18 @@ pub fn redirect_of(filters: &[Filter]) -> Option<&Redirect> {
         | Filter::UrlRewrite(_)
         | Filter::RequestMirror(_)
         | Filter::Cors(_) => None,
+    })
+}
+
+/// The cross-origin rules among `filters`, if any.
+#[must_use]
+pub fn cors_of(filters: &[Filter]) -> Option<&Cors> {
+    filters.iter().find_map(|filter| match filter {
+        Filter::Cors(cors) => Some(cors),
+        Filter::RequestHeaderModifier(_)
+        | Filter::ResponseHeaderModifier(_)
+        | Filter::RequestRedirect(_)
+        | Filter::UrlRewrite(_)
+        | Filter::RequestMirror(_) => None,
     })
 }

@@ -8,9 +8,7 @@
 use super::error::Error;
 use crate::http::field::{Field, Known, parse_length};
 use crate::http::{Span, Version};
-
-/// More options than this in the `Connection` lines of one message are refused.
-pub(super) const CONNECTION_OPTIONS_MAX: usize = 64;
+use crate::limits::CONNECTION_OPTIONS_MAX;
 
 /// The lines of one field.
 #[derive(Clone, Copy, Debug, Default)]

@@ -11,9 +11,10 @@ use httparse::{Header, Status};
 
 use super::error::Error;
 use super::lines::{self, Index};
-use super::scan::{self, Kind, METHOD_BYTES_MAX};
+use super::scan::{self, Kind};
 use crate::http::path::{Canonical, canonical};
 use crate::http::{Framing, Known, Method, RequestHead, Span, Version, authority};
+use crate::limits::METHOD_BYTES_MAX;
 use crate::limits::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX, REQUEST_TARGET_BYTES_MAX};
 
 /// Reads one request head from the start of `input` into `head` (cleared first).

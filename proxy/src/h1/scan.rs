@@ -7,10 +7,7 @@
 //! head is scanned once, however small the pieces are in which it arrives.
 
 use super::error::Error;
-use crate::limits::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX, REQUEST_TARGET_BYTES_MAX};
-
-/// A method longer than this is refused like an oversized head (bytes).
-pub const METHOD_BYTES_MAX: usize = 64;
+use crate::limits::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX, METHOD_BYTES_MAX, REQUEST_TARGET_BYTES_MAX};
 
 /// Which start line is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

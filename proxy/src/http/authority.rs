@@ -9,8 +9,7 @@ use std::net::Ipv6Addr;
 
 use thiserror::Error as ThisError;
 
-/// A host is at most this long (bytes): the longest DNS name with its trailing dot.
-pub const HOST_BYTES_MAX: usize = 254;
+use crate::limits::HOST_BYTES_MAX;
 
 /// Why an authority was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]

@@ -20,7 +20,7 @@ use self::part::Part;
 use self::regex::RegexCaches;
 use self::route::CompiledRoute;
 use crate::http::RequestHead;
-use crate::ir::{Filter, Hostname, Route};
+use crate::ir::{Filter, Hostname, Retry, Route, Timeouts};
 
 pub(crate) use self::build::Fresh;
 
@@ -68,6 +68,31 @@ pub struct Rule {
     /// Slot of this rule's weighted round-robin cursor; stable by route name and index. 0 is shared
     /// by all rules with fewer than two backends, which need none.
     pub cursor: u32,
+    /// What few rules ask for beyond being forwarded once: kept apart from the rest, so that all
+    /// others pay one look for it.
+    pub policy: Option<Box<Policy>>,
+}
+
+/// Timeouts, retry and mirrors of a rule that has any of them, itself or for one of its backends.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// When to try again.
+    pub retry: Option<Retry>,
+    /// Mirrors of the rule, whichever backend is picked.
+    pub mirrors: Vec<Mirror>,
+}
+
+/// A compiled `RequestMirror` that can be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// Slot in [`crate::epoch::Epoch::backends`].
+    pub slot: u32,
+    /// The share of requests that is mirrored is `numerator / denominator`.
+    pub numerator: u32,
+    /// Never 0.
+    pub denominator: u32,
 }
 
 /// One backend of a rule.
@@ -79,6 +104,8 @@ pub struct WeightedBackend {
     pub weight: u32,
     /// Filters of this backend.
     pub filters: Vec<Filter>,
+    /// Mirrors of this backend only.
+    pub mirrors: Vec<Mirror>,
 }
 
 impl Table {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::conditions::{Conditions, Rank};
 use super::regex::Pattern;
-use super::{Rule, WeightedBackend};
+use super::{Mirror, Policy, Rule, WeightedBackend};
 use crate::epoch::slots::{Lease, Leases};
-use crate::ir::{self, PathMatch, Target};
+use crate::ir::{self, Filter, PathMatch, Target};
 
 /// A route in its compiled form.
 #[derive(Debug)]
@@ -132,12 +132,41 @@ fn compile_rule(
             Target::Invalid(_) => None,
         };
         let filters = backend.filters.clone();
-        backends.push(WeightedBackend { slot, weight: backend.weight, filters });
+        let mirrors = mirrors_of(&filters, |key| keep(slots.backends.lease(key, Lease)));
+        backends.push(WeightedBackend { slot, weight: backend.weight, filters, mirrors });
     }
     let cursor = match backends.len() {
         0 | 1 => 0,
         _ => keep(slots.cursors.lease(&(Arc::clone(&route.name), index), Lease)),
     };
+    let mirrors = mirrors_of(&rule.filters, |key| keep(slots.backends.lease(key, Lease)));
+    let policy = compile_policy(rule, mirrors, &backends);
     let (route, filters) = (Arc::clone(&route.name), rule.filters.clone());
-    Rule { route, index, filters, backends, cursor }
+    Rule { route, index, filters, backends, cursor, policy }
+}
+
+/// `None` for the many rules that ask for nothing of it.
+fn compile_policy(
+    rule: &ir::Rule,
+    mirrors: Vec<Mirror>,
+    backends: &[WeightedBackend],
+) -> Option<Box<Policy>> {
+    let policy = Policy { timeouts: rule.timeouts, retry: rule.retry.clone(), mirrors };
+    let any = policy != Policy::default() || backends.iter().any(|one| !one.mirrors.is_empty());
+    any.then(|| Box::new(policy))
+}
+
+/// The mirrors among `filters` that can be followed and take any share.
+fn mirrors_of(filters: &[Filter], mut slot: impl FnMut(&Arc<str>) -> u32) -> Vec<Mirror> {
+    let mut mirrors = Vec::new();
+    for filter in filters {
+        if let Filter::RequestMirror(mirror) = filter
+            && let Target::Backend(key) = &mirror.target
+            && mirror.numerator > 0
+        {
+            let (numerator, denominator) = (mirror.numerator, mirror.denominator);
+            mirrors.push(Mirror { slot: slot(key), numerator, denominator });
+        }
+    }
+    mirrors
 }

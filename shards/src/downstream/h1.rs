@@ -67,11 +67,12 @@ impl<R: Runtime> Downstream<R> {
             Err(NoHead::Gone) => return Next::Drop,
             Err(NoHead::Refused(fault)) => {
                 scratch.request.keep_alive = false;
-                Box::pin(self.reply(&refusal(fault), &installed, scratch, &mut trace)).await
+                let refusal = refusal(fault);
+                Box::pin(self.reply(shard, &refusal, &installed, scratch, &mut trace)).await
             }
             Ok(()) => match self.route(shard, &installed, &scratch.request, &mut trace) {
                 Step::Reply(reply) => {
-                    Box::pin(self.reply(&reply, &installed, scratch, &mut trace)).await
+                    Box::pin(self.reply(shard, &reply, &installed, scratch, &mut trace)).await
                 }
                 Step::Forward(forward) => {
                     trace.forwarded(&forward);
@@ -161,28 +162,31 @@ impl<R: Runtime> Downstream<R> {
     /// Answers by ourselves.
     async fn reply<'e>(
         &mut self,
+        shard: &Shard<R>,
         reply: &Reply<'e>,
         installed: &Installed,
         scratch: &mut Scratch,
         trace: &mut Trace<'e>,
     ) -> Next {
         trace.replied(reply);
-        self.answer(reply.fault, reply.location.as_deref(), installed, scratch, trace).await
+        let fields = reply.fields.as_deref();
+        self.answer(shard, reply.fault, fields, installed, scratch, trace).await
     }
 
     /// Sends an answer of our own, after taking the request's body out of the way.
     pub(super) async fn answer(
         &mut self,
+        shard: &Shard<R>,
         fault: Fault,
-        location: Option<&[u8]>,
+        fields: Option<&[u8]>,
         installed: &Installed,
         scratch: &mut Scratch,
         trace: &mut Trace<'_>,
     ) -> Next {
         let head = &scratch.request;
         let body_read = head.keep_alive && self.skip_body(head);
-        let keep = body_read && installed.epoch.settings.drain.is_none();
-        match self.writer.answer(fault, location, keep, installed, scratch, trace).await {
+        let keep = body_read && !shard.is_draining();
+        match self.writer.answer(fault, fields, keep, installed, scratch, trace).await {
             Ok(()) if keep => Next::Keep,
             Ok(()) => Next::Close,
             Err(_) => Next::Drop,
@@ -226,7 +230,7 @@ impl<R: Runtime> Writer<R> {
     pub(super) async fn answer(
         &mut self,
         fault: Fault,
-        location: Option<&[u8]>,
+        fields: Option<&[u8]>,
         keep: bool,
         installed: &Installed,
         scratch: &mut Scratch,
@@ -242,7 +246,8 @@ impl<R: Runtime> Writer<R> {
         let mut out = std::mem::take(&mut scratch.out);
         out.clear();
         let debug = installed.epoch.settings.debug_header;
-        exchange::write_reply(fault, location, (method, version), keep, debug, &mut out);
+        let rule = trace.rule.map(|rule| (rule, head));
+        exchange::write_reply(fault, fields, rule, (method, version), keep, debug, &mut out);
         trace.answered(fault.status().unwrap_or(0), out.len());
         scratch.out = self.send(out).await?;
         Ok(())
@@ -250,7 +255,7 @@ impl<R: Runtime> Writer<R> {
 }
 
 fn refusal<'e>(fault: Fault) -> Reply<'e> {
-    Reply { fault, location: None, listener: None, rule: None }
+    Reply { fault, fields: None, listener: None, rule: None }
 }
 
 pub(super) const LINGER: std::time::Duration = std::time::Duration::from_secs(2);

@@ -4,8 +4,12 @@
 //! are separate so that a request body and its response can move at once. Invariant: an idle
 //! connection holds at most one small block.
 
+mod attempt;
 mod forward;
 mod h1;
+mod limit;
+mod mirror;
+mod retry;
 mod tls;
 mod tunnel;
 

@@ -1,5 +1,6 @@
 //! After 101: bytes both ways until both sides have ended. No HTTP here any more.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
@@ -19,7 +20,8 @@ pub(super) async fn run<R: Runtime>(
     mut upstream: Upstream<R>,
 ) {
     let guard = shard.deadlines.register(upstream.abort.clone());
-    let (sink, incoming, upstream_abort) = upstream.halves();
+    let uncut = Cell::new(None);
+    let (sink, incoming, upstream_abort) = upstream.halves(&uncut);
     let (one, other) = (upstream_abort.clone(), client.writer.abort.clone());
     let up = async {
         if to_backend::<R>(&mut client.reader, sink).await.is_err() {

@@ -20,6 +20,7 @@ use crate::install::Installed;
 use crate::race::{Either, race};
 use crate::relay::Incoming;
 use crate::shard::Shard;
+use crate::watch::Watch;
 
 /// A connection to an endpoint.
 pub(crate) struct Upstream<R: Runtime> {
@@ -27,41 +28,34 @@ pub(crate) struct Upstream<R: Runtime> {
     stream: R::Stream,
     input: Input,
     pub(crate) abort: Abort,
-    /// We ended it ourselves: its end of input is not the backend's.
-    cut: Cell<bool>,
     address: SocketAddr,
     /// It carried an exchange before.
     pub(crate) reused: bool,
 }
 
 impl<R: Runtime> Upstream<R> {
-    /// A connection to `address`: an idle one, else a new one. `repeatable` as the request is.
+    /// A connection to `address`: an idle one, else a new one, by `limit` if there is one.
+    /// `repeatable` as the request is.
     pub(crate) async fn acquire(
         shard: &Shard<R>,
         installed: &Installed,
         address: SocketAddr,
         repeatable: bool,
         now: Instant,
+        limit: Option<Instant>,
     ) -> Result<Self, Fault> {
         if let Some(upstream) = shard.pool.checkout(address, repeatable, now) {
             shard.recorder.upstream_reused();
             return Ok(upstream);
         }
         let deadline = R::now() + installed.epoch.settings.timeouts.connect;
+        let deadline = limit.map_or(deadline, |limit| limit.min(deadline));
         match race(R::connect(address), R::sleep_until(deadline)).await {
             Either::First(Ok((sink, stream))) => {
                 shard.recorder.upstream_opened();
                 let abort = stream.abort_handle();
                 let input = Input::default();
-                Ok(Self {
-                    sink,
-                    stream,
-                    input,
-                    abort,
-                    cut: Cell::new(false),
-                    address,
-                    reused: false,
-                })
+                Ok(Self { sink, stream, input, abort, address, reused: false })
             }
             Either::First(Err(_)) => Err(Fault::ConnectFailed),
             Either::Second(()) => Err(Fault::ConnectTimeout),
@@ -75,10 +69,13 @@ impl<R: Runtime> Upstream<R> {
         Ok(out)
     }
 
-    /// Both halves at once.
-    pub(crate) fn halves(&mut self) -> (&mut R::Sink, Incoming<'_, R>, &Abort) {
-        let incoming =
-            Incoming { stream: &mut self.stream, input: &mut self.input, cut: &self.cut };
+    /// Both halves at once. `cut` says whether we ended the connection ourselves: its end of input
+    /// is not the backend's then.
+    pub(crate) fn halves<'u>(
+        &'u mut self,
+        cut: &'u Cell<Option<Fault>>,
+    ) -> (&'u mut R::Sink, Incoming<'u, R>, &'u Abort) {
+        let incoming = Incoming { stream: &mut self.stream, input: &mut self.input, cut };
         (&mut self.sink, incoming, &self.abort)
     }
 
@@ -96,13 +93,18 @@ impl<R: Runtime> Upstream<R> {
 
 /// One exchange in flight with an endpoint, as the balancer counts it.
 pub(crate) struct InFlight<'s, R: Runtime> {
-    shard: &'s Shard<R>,
+    pub(crate) shard: &'s Rc<Shard<R>>,
     /// The epoch that the exchange began with.
     pub(crate) installed: &'s Installed,
     endpoint: EndpointId,
     pub(crate) outcome: Outcome,
     /// When it ended, if somebody has looked at the clock already.
     pub(crate) ended: Option<Instant>,
+    /// Why we ended its upstream connection, if we did.
+    pub(crate) cut: Cell<Option<Fault>>,
+    /// The client has some of the final response and waits for the rest.
+    pub(crate) begun: Cell<bool>,
+    watch: Cell<Option<Watch>>,
 }
 
 impl<'s, R: Runtime> InFlight<'s, R> {
@@ -112,7 +114,16 @@ impl<'s, R: Runtime> InFlight<'s, R> {
         endpoint: EndpointId,
     ) -> Self {
         shard.local.borrow_mut().begin(endpoint);
-        Self { shard, installed, endpoint, outcome: Outcome::Unknown, ended: None }
+        Self {
+            shard,
+            installed,
+            endpoint,
+            outcome: Outcome::Unknown,
+            ended: None,
+            cut: Cell::new(None),
+            begun: Cell::new(false),
+            watch: Cell::new(None),
+        }
     }
 
     /// Whether connections may be kept behind this exchange.
@@ -120,14 +131,59 @@ impl<'s, R: Runtime> InFlight<'s, R> {
         !self.shard.is_draining()
     }
 
+    /// The request is out, and `client` waits for the head of its response, if it has none yet.
+    pub(crate) fn waits(&self, client: Abort, upstream: Abort) {
+        if self.begun.get() {
+            return;
+        }
+        self.unwatch();
+        self.watch.set(Some(self.shard.watches.begin(client, upstream)));
+    }
+
     /// Its response head is here.
     pub(crate) fn answered(&self) {
+        self.unwatch();
         self.shard.local.borrow_mut().answered(self.endpoint);
+    }
+
+    /// Ends its upstream connection because of `fault`.
+    pub(crate) fn cut(&self, fault: Fault, upstream: &Abort) {
+        self.cut.set(self.cut.get().or(Some(fault)));
+        upstream.abort();
+    }
+
+    /// Why we ended it, if it was us.
+    pub(crate) fn cut_by(&self) -> Option<Fault> {
+        let gone = |watch: &Watch| self.shard.watches.client_gone(*watch);
+        self.cut.get().or_else(|| self.watch.get().filter(gone).map(|_| Fault::ClientGone))
+    }
+
+    /// The exchange is over, the response delivered whole.
+    pub(crate) fn whole(&mut self, upstream: Upstream<R>, reusable: bool, now: Instant) {
+        self.outcome = Outcome::Answered;
+        self.ended = Some(now);
+        if reusable {
+            upstream.release(self.shard, now);
+        }
+    }
+
+    /// It is over without one.
+    pub(crate) fn failed(&mut self, fault: Fault) {
+        if fault.is_endpoints() {
+            self.outcome = Outcome::Failed;
+        }
+    }
+
+    fn unwatch(&self) {
+        if let Some(watch) = self.watch.take() {
+            self.shard.watches.end(watch);
+        }
     }
 }
 
 impl<R: Runtime> Drop for InFlight<'_, R> {
     fn drop(&mut self) {
+        self.unwatch();
         let now = self.ended.unwrap_or_else(R::now);
         self.shard.local.borrow_mut().end(self.endpoint, self.outcome, now);
     }

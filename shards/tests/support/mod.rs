@@ -18,6 +18,16 @@ use proxy::ir;
 use shards::report::Phase;
 use shards::{Backend, Options, Report, Reports, Shards};
 
+pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+pub(crate) const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: x.example\r\n\r\n";
+pub(crate) const GET_CLOSE: &[u8] =
+    b"GET /a HTTP/1.1\r\nHost: x.example\r\nConnection: close\r\n\r\n";
+
+/// A configuration that sends everything to `backend`.
+pub(crate) fn one(backend: &Recorded) -> ir::Ir {
+    config(vec![rule("/", &[("b", 1)])], &[("b", vec![backend.address])])
+}
+
 /// Every runtime that can run here; says so where one cannot.
 pub(crate) fn backends() -> Vec<Backend> {
     let mut all = vec![Backend::Epoll];
@@ -78,7 +88,7 @@ impl World {
                 }
                 self.seen.push(report);
             }
-            assert!(Instant::now() < limit, "no such report; seen {:?}", self.seen);
+            assert!(Instant::now() < limit, "no such report among {}", self.seen.len());
         }
     }
 
@@ -104,6 +114,19 @@ impl World {
         let mut stream = self.connect();
         stream.write_all(request).unwrap();
         read_to_end(&mut stream)
+    }
+}
+
+/// Waits until `exchanges` have ended and nobody is connected; returns the access log.
+pub(crate) fn settle(world: &mut World, exchanges: usize) -> String {
+    loop {
+        let last = world.wait_for(|report| report.connections == 0);
+        world.seen.push(last);
+        let lines = world.seen.iter().flat_map(|report| report.activity.access_log.iter().copied());
+        let log = String::from_utf8(lines.collect()).unwrap();
+        if log.lines().count() >= exchanges {
+            return log;
+        }
     }
 }
 

@@ -36,7 +36,7 @@ fn plan(addressing: &str, gateways: &[Arc<Gateway>]) -> Vec<Planned> {
         ..Snapshot::default()
     };
     let classes = class::plan(&snapshot);
-    super::super::gateway::plan(&snapshot, &classes)
+    super::super::gateway::plan(&snapshot, &classes).0
 }
 
 /// Name, addresses, and the reason why not, of each Gateway in order of age.
@@ -234,7 +234,7 @@ fn a_service_of_ours_keeps_its_port_and_its_address_is_the_gateways() {
             addressing: Addressing::Service,
             ..Snapshot::default()
         };
-        super::super::gateway::plan(&snapshot, &class::plan(&snapshot)).remove(0)
+        super::super::gateway::plan(&snapshot, &class::plan(&snapshot)).0.remove(0)
     };
     let ours = find(service(json!({
         infrastructure::MANAGED_BY_LABEL: "ringway", infrastructure::GATEWAY_LABEL: "a"})));

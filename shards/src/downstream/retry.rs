@@ -1,0 +1,308 @@
+//! The loop over tries for a rule with a policy: its timeouts, its retry, its mirrors.
+//!
+//! A request is tried again only as the rule says: for its statuses, for connections that fail before
+//! a response byte, for tries that take too long; as often as it says, within its `timeouts.request`.
+//! Never after part of a response went to the client, and never without the whole body at hand.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use proxy::exchange::Forward;
+use proxy::fault::Fault;
+use proxy::ir::Retry;
+use proxy::limits;
+use proxy::table::Policy;
+use runtime::Runtime;
+
+use super::attempt::{Ended, Failure, Try};
+use super::forward::{ATTEMPTS_MAX, another, body_here, is_idempotent};
+use super::h1::Next;
+use super::limit::Limits;
+use super::mirror::Mirrors;
+use super::{Downstream, tunnel};
+use crate::capture::Capture;
+use crate::install::Installed;
+use crate::race::beside;
+use crate::scratch::Scratch;
+use crate::shard::Shard;
+use crate::trace::Trace;
+use crate::upstream::{InFlight, Upstream};
+
+/// What a try does for its rule's policy.
+pub(super) struct Extra<'e> {
+    pub(super) capture: Capture,
+    mirrors: Option<Mirrors>,
+    /// The statuses that are tried again; empty when there is no other try.
+    statuses: &'e [u16],
+    /// After this moment another try would come too late.
+    before: Option<Instant>,
+}
+
+/// Where a request stands between its tries.
+struct Course<'e> {
+    policy: &'e Policy,
+    here: Option<usize>,
+    repeatable: bool,
+    /// Retries that the rule allowed so far.
+    retries: u32,
+    /// Repeats because a kept connection was dead.
+    repeats: u16,
+    /// The wait before the next retry.
+    wait: Duration,
+    extra: Extra<'e>,
+}
+
+/// How a try ended, as the loop needs to know.
+enum Verdict {
+    Done(Next),
+    /// A status that the rule wants tried again.
+    Again,
+    /// On a connection that had carried an exchange before, or not.
+    Failed(Failure, bool),
+}
+
+/// What comes after a failure.
+enum After<'e> {
+    /// Nothing.
+    GiveUp,
+    /// Another try at once.
+    Now(Forward<'e>),
+    /// Another try after the wait.
+    Later,
+}
+
+impl<'e> Extra<'e> {
+    /// Whether a response with this status is to be dropped and the request tried again. `here`:
+    /// its body never left the client's input.
+    pub(super) fn wants_again(&self, status: u16, here: bool, now: Instant) -> bool {
+        self.statuses.contains(&status)
+            && (here || self.capture.whole().is_some())
+            && self.before.is_none_or(|before| now < before)
+    }
+
+    /// Sends the copies of a request whose body was uploaded.
+    pub(super) fn mirror_capture<R: Runtime>(&self, shard: &Rc<Shard<R>>) {
+        if let Some(mirrors) = &self.mirrors {
+            let mut body = Vec::new();
+            let whole = self.capture.whole().map(|_| self.capture.write(&mut body));
+            mirrors.send(shard, whole.map(|_| &*body));
+        }
+    }
+}
+
+impl<'e> Course<'e> {
+    fn left(&self) -> bool {
+        self.policy.retry.as_ref().is_some_and(|retry| self.retries < retry.attempts)
+    }
+
+    /// Makes ready for a try that must end at `limits`.
+    fn prepare<R: Runtime>(&mut self, shard: &Shard<R>, limits: Limits) {
+        let Some(retry) = self.policy.retry.as_ref().filter(|_| self.left()) else {
+            self.extra.statuses = &[];
+            return;
+        };
+        self.wait = shard.local.borrow_mut().jitter(backoff(retry, self.retries));
+        self.extra.statuses = &retry.codes;
+        self.extra.before = limits.request().map(|end| end.checked_sub(self.wait).unwrap_or(end));
+    }
+
+    /// What to do about `failure`.
+    fn after<R: Runtime>(
+        &mut self,
+        shard: &Shard<R>,
+        forward: &Forward<'e>,
+        failure: &Failure,
+        reused: bool,
+        tries: u16,
+    ) -> After<'e> {
+        let now = R::now();
+        let connecting = matches!(failure.fault, Fault::ConnectFailed | Fault::ConnectTimeout);
+        if self.policy.retry.is_none() && connecting {
+            let other = another(shard, forward, tries, now);
+            return other.map_or(After::GiveUp, After::Now);
+        }
+        if failure.unanswered && reused && self.repeatable && self.repeats + 1 < ATTEMPTS_MAX {
+            self.repeats += 1;
+            shard.recorder.retry();
+            shard.pool.forget(forward.address);
+            return After::Now(*forward);
+        }
+        let transient = match failure.fault {
+            Fault::ConnectFailed | Fault::ConnectTimeout | Fault::BackendTimeout => true,
+            Fault::UpstreamReset => failure.unanswered,
+            _ => false,
+        };
+        let body = self.here.is_some()
+            || self.extra.capture.whole().is_some()
+            || self.extra.capture.is_untouched();
+        let in_time = self.extra.before.is_none_or(|before| now < before);
+        if !transient || failure.begun || !body || !in_time || !self.left() {
+            return After::GiveUp;
+        }
+        // Another endpoint need not wait for the one that is down.
+        let other = connecting.then(|| another(shard, forward, tries, now)).flatten();
+        match other {
+            Some(other) => {
+                self.retries += 1;
+                After::Now(other)
+            }
+            None => After::Later,
+        }
+    }
+}
+
+impl<R: Runtime> Downstream<R> {
+    /// Forwards a request by a rule that asks for more than one plain try.
+    pub(super) async fn forward_by_policy<'e>(
+        &mut self,
+        shard: &Rc<Shard<R>>,
+        installed: &Installed,
+        policy: &'e Policy,
+        mut forward: Forward<'e>,
+        scratch: &mut Scratch,
+        trace: &mut Trace<'e>,
+    ) -> Next {
+        let mut course = self.course(shard, policy, &forward, scratch);
+        loop {
+            let tried = self.try_once(shard, installed, &mut course, &forward, scratch, trace);
+            let (failure, after) = match tried.await {
+                Verdict::Done(next) => return next,
+                Verdict::Again => (None, After::Later),
+                Verdict::Failed(failure, reused) => {
+                    let tries = trace.attempts;
+                    let after = course.after(shard, &forward, &failure, reused, tries);
+                    (Some(failure), after)
+                }
+            };
+            forward = match after {
+                After::Now(next) => next,
+                After::Later => match self.wait_to_retry(shard, &mut course, &forward).await {
+                    Ok(next) => next,
+                    Err(fault) => {
+                        let gone = Failure { fault, begun: false, unanswered: true };
+                        return self.give_up(shard, &gone, installed, scratch, trace).await;
+                    }
+                },
+                After::GiveUp => {
+                    let gone =
+                        Failure { fault: Fault::UpstreamReset, begun: false, unanswered: true };
+                    let failure = failure.unwrap_or(gone);
+                    return self.give_up(shard, &failure, installed, scratch, trace).await;
+                }
+            };
+            trace.forwarded(&forward);
+        }
+    }
+
+    fn course<'e>(
+        &self,
+        shard: &Shard<R>,
+        policy: &'e Policy,
+        forward: &Forward<'e>,
+        scratch: &Scratch,
+    ) -> Course<'e> {
+        let here = body_here(&scratch.request, self.reader.input.bytes());
+        let mirrors = Mirrors::draw(shard, policy, forward, &scratch.request, self.client());
+        let wanted = here.is_none() && (policy.retry.is_some() || mirrors.is_some());
+        Course {
+            policy,
+            here,
+            repeatable: here.is_some() && is_idempotent(scratch.request.method),
+            retries: 0,
+            repeats: 0,
+            wait: Duration::ZERO,
+            extra: Extra { capture: Capture::new(wanted), mirrors, statuses: &[], before: None },
+        }
+    }
+
+    /// Waits for the next retry's turn and picks its endpoint, another one if there is any.
+    async fn wait_to_retry<'e>(
+        &self,
+        shard: &Shard<R>,
+        course: &mut Course<'e>,
+        forward: &Forward<'e>,
+    ) -> Result<Forward<'e>, Fault> {
+        course.retries += 1;
+        shard.recorder.retry();
+        if !course.wait.is_zero() {
+            R::sleep_until(R::now() + course.wait).await;
+            if self.writer.abort.is_closed_by_peer() {
+                return Err(Fault::ClientGone);
+            }
+        }
+        let next = forward.again(&mut shard.local.borrow_mut(), R::now());
+        next.ok_or(Fault::NoEndpoints)
+    }
+
+    /// One try with its limits kept.
+    async fn try_once<'e>(
+        &mut self,
+        shard: &Rc<Shard<R>>,
+        installed: &Installed,
+        course: &mut Course<'e>,
+        forward: &Forward<'e>,
+        scratch: &mut Scratch,
+        trace: &mut Trace<'e>,
+    ) -> Verdict {
+        trace.attempts = trace.attempts.saturating_add(1);
+        let now = R::now();
+        let limits = Limits::of(&course.policy.timeouts, trace.received, now);
+        course.prepare(shard, limits);
+        let mut flight = InFlight::begin(shard, installed, forward.endpoint);
+        let (address, repeatable) = (forward.address, course.repeatable);
+        let acquired =
+            Upstream::acquire(shard, installed, address, repeatable, now, limits.first()).await;
+        let mut upstream = match acquired {
+            Ok(upstream) => upstream,
+            Err(fault) => {
+                let late = limits.passed(R::now()).filter(|_| fault == Fault::ConnectTimeout);
+                let fault = late.unwrap_or(fault);
+                flight.failed(fault);
+                return Verdict::Failed(Failure { fault, begun: false, unanswered: true }, false);
+            }
+        };
+        trace.connected(R::now());
+        if let (Some(length), Some(mirrors)) = (course.here, &course.extra.mirrors) {
+            mirrors.send(shard, Some(&self.reader.input.bytes()[..length]));
+        }
+        let ended = {
+            let (here, extra) = (course.here, Some(&course.extra));
+            let tried = Try { forward, flight: &flight, here, extra };
+            let (client, backend) = (self.writer.abort.clone(), upstream.abort.clone());
+            let limits = std::pin::pin!(limits.keep(&flight, backend, client));
+            beside(self.attempt(&tried, &mut upstream, scratch, trace), limits).await.0
+        };
+        match ended {
+            Ended::Whole { upstream_reusable, client_keep } => {
+                flight.whole(upstream, upstream_reusable, trace.done(R::now()));
+                Verdict::Done(if client_keep { Next::Keep } else { Next::Close })
+            }
+            Ended::Again { upstream_reusable } => {
+                flight.whole(upstream, upstream_reusable, R::now());
+                Verdict::Again
+            }
+            Ended::Switched => {
+                flight.outcome = proxy::balance::Outcome::Answered;
+                tunnel::run(shard, self, upstream).await;
+                Verdict::Done(Next::Drop)
+            }
+            Ended::Answered(fault) => {
+                flight.failed(fault);
+                Verdict::Done(Next::Close)
+            }
+            Ended::Failed(failure) => {
+                // That a kept connection was dead does not speak against its endpoint.
+                if !(failure.unanswered && upstream.reused && repeatable) {
+                    flight.failed(failure.fault);
+                }
+                Verdict::Failed(failure, upstream.reused)
+            }
+        }
+    }
+}
+
+/// The least wait before the retry after `retries` of them: it doubles up to a bound.
+fn backoff(retry: &Retry, retries: u32) -> Duration {
+    let grown = retry.backoff.saturating_mul(1 << retries.min(16));
+    grown.min(limits::RETRY_BACKOFF_MAX.max(retry.backoff))
+}
