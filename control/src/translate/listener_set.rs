@@ -139,7 +139,7 @@ impl PlannedSet {
             let message = format!("These listeners cannot serve, see their conditions: {bad}");
             Condition::holds(accepted, Reason::ListenersNotValid, message, generation)
         };
-        let programmed = if gateway.unassigned.is_some() {
+        let programmed = if gateway.unassigned.is_some() || gateway.site.is_nowhere() {
             let message = format!("Gateway {} is not programmed, see its conditions", gateway.name);
             Condition::fails(programmed, Reason::ParentNotProgrammed, message, generation)
         } else {
