@@ -19,12 +19,12 @@ use super::contents::Contents;
 use super::feed::{Feed, MISSING_RETRY, Message, State, Update, Wanted};
 use super::item::Item;
 use super::observed::ObservedStatuses;
-use super::wire::WireError;
+use super::wire::{SILENCE_MAX, WireError};
 use crate::api::{Kind, Name};
 use crate::resolve::Resolver;
 use crate::source::{Built, Source, accepted, host_addresses, problem_line};
 use crate::store::Store;
-use crate::translate::{self, Cache, Translation};
+use crate::translate::{self, Addressing, Cache, Translation};
 
 /// Updates that wait for the control loop at one time; feeds pause beyond it.
 pub const UPDATES_MAX: usize = 1024;
@@ -38,12 +38,30 @@ pub const COMPLETE_TIMEOUT: Duration = Duration::from_secs(15);
 const TURNS_MAX: usize = 16;
 
 /// What the source is started with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Options {
     /// Where the snapshot on disk is, if anywhere.
     pub keep: Option<Keep>,
     /// The namespaces whose Secrets may be read; empty means all.
     pub secret_namespaces: Vec<Arc<str>>,
+    /// Where the addresses of Gateways come from.
+    pub addressing: Addressing,
+    /// The Service that selects our own replicas, if there is one.
+    pub replicas: Option<Name>,
+    /// A watch that is silent for this time is replaced.
+    pub silence: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            keep: None,
+            secret_namespaces: Vec::new(),
+            addressing: Addressing::default(),
+            replicas: None,
+            silence: SILENCE_MAX,
+        }
+    }
 }
 
 /// Configuration from the API server.
@@ -52,6 +70,8 @@ pub struct KubeSource {
     messages: mpsc::Receiver<Message>,
     tasks: JoinSet<()>,
     live: Contents,
+    /// Where Gateways get their addresses, and our own Service.
+    place: (Addressing, Option<Name>),
     /// What the snapshot on disk held, while it is what serves.
     stale: Option<Contents>,
     archive: Option<Archive>,
@@ -88,13 +108,15 @@ impl KubeSource {
         let resolver = Resolver::new().inspect_err(|error| {
             tracing::warn!("names of backends will not be resolved: {error}");
         });
+        let place = (options.addressing, options.replicas);
         let (to, messages) = mpsc::channel(UPDATES_MAX);
         let now = Instant::now();
         let mut source = Self {
             feeds: Vec::new(),
             messages,
             tasks: JoinSet::new(),
-            live: Contents::new(Store::new(None, host_addresses())),
+            live: contents(&place),
+            place,
             stale: None,
             archive: options.keep.map(Archive::new),
             statuses: ObservedStatuses::default(),
@@ -108,13 +130,14 @@ impl KubeSource {
             started: now,
             decide: Some(now + CONTACT_TIMEOUT),
         };
+        let silence = options.silence;
         for kind in Kind::ALL {
             if kind == Kind::Secret && !options.secret_namespaces.is_empty() {
                 for namespace in &options.secret_namespaces {
-                    source.feed(client, &to, kind, Some(namespace));
+                    source.feed(client, &to, silence, (kind, Some(namespace)));
                 }
             } else {
-                source.feed(client, &to, kind, None);
+                source.feed(client, &to, silence, (kind, None));
             }
         }
         source
@@ -130,8 +153,8 @@ impl KubeSource {
         &mut self,
         client: &Client,
         to: &mpsc::Sender<Message>,
-        kind: Kind,
-        namespace: Option<&Arc<str>>,
+        silence: Duration,
+        (kind, namespace): (Kind, Option<&Arc<str>>),
     ) {
         let relist = Arc::new(Notify::new());
         let feed = Feed {
@@ -141,6 +164,7 @@ impl KubeSource {
             client: client.clone(),
             to: to.clone(),
             keeps_raw: self.archive.as_ref().is_some_and(|archive| archive.keeps(kind)),
+            silence,
             wanted: kind.is_kept_by_name().then(|| Arc::clone(&self.wanted)),
             relist: Arc::clone(&relist),
             state: State::default(),
@@ -323,9 +347,12 @@ impl KubeSource {
 
     /// What is wrong between us and the API server.
     fn troubles(&self) -> Vec<String> {
-        let away = self.away().map(|_| {
-            "the API server is away: what is known keeps serving, changes are not seen".to_owned()
-        });
+        let meanwhile = if self.serves() {
+            "what is known keeps serving, changes are not seen"
+        } else {
+            "waiting for it"
+        };
+        let away = self.away().map(|_| format!("the API server is away: {meanwhile}"));
         let refused = self.feeds.iter().filter_map(|feed| {
             let error = feed.failure.as_ref().filter(|error| !error.is_away())?;
             let kind = feed.kind.as_str();
@@ -387,7 +414,7 @@ impl KubeSource {
             tracing::warn!("the API server is away and no snapshot is kept: waiting for it");
             return;
         };
-        let mut contents = Contents::new(Store::new(None, host_addresses()));
+        let mut contents = contents(&self.place);
         match archive.read(|kind, item| {
             contents.put(kind, item);
         }) {
@@ -411,6 +438,11 @@ impl KubeSource {
             ),
         }
     }
+}
+
+fn contents((addressing, replicas): &(Addressing, Option<Name>)) -> Contents {
+    let store = Store::new(None, host_addresses());
+    Contents::new(store.with_addressing(addressing.clone(), replicas.clone()))
 }
 
 fn tell_missing(kind: Kind, missing: bool, was_missing: bool) {

@@ -35,7 +35,13 @@ pub(super) struct Contents {
 
 impl Contents {
     pub(super) fn new(store: Store) -> Self {
-        Self { store, ..Self::default() }
+        let mut references = References::default();
+        if let Some(replicas) = store.snapshot().replicas {
+            // Gateways' Services lead to our replicas, so the slices of our own Service matter.
+            let us = (Kind::Service, Name::new("", ""));
+            references.set(us, vec![(Kind::Service, replicas)]);
+        }
+        Self { store, references, ..Self::default() }
     }
 
     /// Adds or replaces an object; says whether anything changed that matters.
@@ -145,100 +151,4 @@ fn key(object: &Object) -> Option<Target> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn item(kind: Kind, text: &str) -> Item {
-        Item::read(kind, text, false).unwrap()
-    }
-
-    fn service(name: &str, port: u16) -> Item {
-        let text = format!(
-            r#"{{"metadata":{{"name":"{name}","namespace":"a"}},"spec":{{"ports":[{{"port":{port}}}]}}}}"#
-        );
-        item(Kind::Service, &text)
-    }
-
-    fn slice(service: &str, address: &str) -> Item {
-        let text = format!(
-            r#"{{"metadata":{{"name":"{service}-1","namespace":"a",
-                "labels":{{"kubernetes.io/service-name":"{service}"}},
-                "annotations":{{"endpoints.kubernetes.io/last-change-trigger-time":"{address}"}}}},
-                "addressType":"IPv4","endpoints":[{{"addresses":["{address}"]}}],"ports":null}}"#
-        );
-        item(Kind::EndpointSlice, &text)
-    }
-
-    fn route(name: &str, service: &str) -> Item {
-        let text = format!(
-            r#"{{"metadata":{{"name":"{name}","namespace":"a","generation":1}},
-                "spec":{{"rules":[{{"backendRefs":[{{"name":"{service}","port":80}}]}}]}}}}"#
-        );
-        item(Kind::HttpRoute, &text)
-    }
-
-    #[test]
-    fn what_nothing_refers_to_does_not_matter_until_something_does() {
-        let mut all = Contents::default();
-        assert!(!all.put(Kind::Service, service("s", 80)));
-        assert!(!all.put(Kind::EndpointSlice, slice("s", "10.0.0.1")));
-        assert!(!all.put(Kind::Service, service("other", 80)));
-        assert!(all.store.snapshot().services.is_empty());
-        assert!(all.put(Kind::HttpRoute, route("r", "s")));
-        let snapshot = all.store.snapshot();
-        assert_eq!((snapshot.services.len(), snapshot.endpoint_slices.len()), (1, 1));
-        assert!(all.put(Kind::EndpointSlice, slice("s", "10.0.0.2")), "it matters now");
-        assert!(!all.put(Kind::EndpointSlice, slice("s", "10.0.0.2")), "a heartbeat does not");
-        assert!(!all.put(Kind::Service, service("other", 81)));
-        assert!(!all.remove(Kind::Service, &Name::new("a", "other")));
-    }
-
-    #[test]
-    fn what_lost_its_last_reference_stays_known_but_matters_no_more() {
-        let mut all = Contents::default();
-        all.put(Kind::Service, service("s", 80));
-        all.put(Kind::HttpRoute, route("r", "s"));
-        assert!(all.put(Kind::HttpRoute, route("r", "t")));
-        assert!(all.store.snapshot().services.is_empty());
-        assert!(!all.put(Kind::Service, service("s", 81)));
-        assert!(all.put(Kind::HttpRoute, route("r2", "s")));
-        let snapshot = all.store.snapshot();
-        assert_eq!(snapshot.services[&Name::new("a", "s")].spec.ports[0].port, 81);
-        assert!(all.remove(Kind::Service, &Name::new("a", "s")));
-    }
-
-    #[test]
-    fn a_slice_that_moves_to_another_service_leaves_the_first() {
-        let mut all = Contents::default();
-        all.put(Kind::HttpRoute, route("r", "s"));
-        assert!(all.put(Kind::EndpointSlice, slice("s", "10.0.0.1")));
-        let mut moved = slice("t", "10.0.0.1");
-        let Ok(Object::EndpointSlice(object)) = &mut moved.object else { panic!("it decodes") };
-        std::sync::Arc::make_mut(object).metadata.name = "s-1".into();
-        moved.name = Name::new("a", "s-1");
-        assert!(all.put(Kind::EndpointSlice, moved));
-        assert!(all.store.snapshot().endpoint_slices.is_empty());
-    }
-
-    #[test]
-    fn an_object_that_cannot_be_read_keeps_its_last_good_version_and_is_told_once() {
-        let mut all = Contents::default();
-        all.put(Kind::HttpRoute, route("r", "s"));
-        let bad = r#"{"metadata":{"name":"r","namespace":"a","generation":2},"spec":{"rules":7}}"#;
-        assert!(all.put(Kind::HttpRoute, item(Kind::HttpRoute, bad)));
-        assert!(!all.put(Kind::HttpRoute, item(Kind::HttpRoute, bad)), "said already");
-        assert_eq!(all.faults().count(), 1);
-        assert!(all.faults().next().unwrap().contains("HTTPRoute a/r: generation 2"));
-        assert_eq!(all.store.snapshot().http_routes.len(), 1);
-        assert!(all.put(Kind::HttpRoute, route("r", "s")), "healed");
-        assert_eq!(all.faults().count(), 0);
-    }
-
-    #[test]
-    fn the_services_of_gateways_always_matter() {
-        let text = r#"{"metadata":{"name":"g","namespace":"a",
-            "labels":{"gateway.networking.k8s.io/gateway-name":"g"}}}"#;
-        let mut all = Contents::default();
-        assert!(all.put(Kind::Service, item(Kind::Service, text)));
-    }
-}
+mod tests;
