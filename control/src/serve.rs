@@ -5,10 +5,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use control::access_log::{AccessLog, Target};
 use control::admin::Admin as AdminServer;
+use control::api::Name;
 use control::cli::run::{ClusterArgs, Runtime, ServeArgs, Snapshot};
 use control::cli::value::Admin;
 use control::cli::{Exit, logging, placement};
@@ -16,7 +17,8 @@ use control::controller::{Controller, Order, Outcome, Parts};
 use control::kube::{self, KubeSource};
 use control::source::{FileSource, Source};
 use control::state::{About, Shared, State};
-use control::translate::Statuses;
+use control::status;
+use control::translate::{Addressing, Statuses};
 use proxy::epoch::Epoch;
 use proxy::ir::Ir;
 use runtime::cores::{self, CoreId};
@@ -31,6 +33,8 @@ use crate::data_plane::{ReportInbox, Sink};
 
 /// Descriptors that are not for clients: listeners, files, the admin pages.
 const DESCRIPTORS_RESERVED: u64 = 512;
+/// How long after the drain the Lease may take to be given back.
+const LEASE_GRACE: Duration = Duration::from_secs(1);
 /// What Linux gives a process where nothing else is set.
 const NOFILE_DEFAULT: u64 = 1024;
 
@@ -69,9 +73,13 @@ pub(crate) fn run(
     ready: impl FnOnce(Option<SocketAddr>),
 ) -> Result<Exit, Failure> {
     block_on(args, async {
-        let source = FileSource::open(paths, &args.class);
+        if args.addresses == Addressing::Service {
+            let advice = "--addresses service needs a cluster: add --kube, or use host or pool";
+            return Err(Failure::Usage(advice.to_owned()));
+        }
+        let source = FileSource::open(paths, &args.class, args.addresses.clone());
         let source = source.map_err(|error| Failure::Input(error.to_string()))?;
-        start(source, args, watch::Sender::default(), ready).await
+        start(source, args, watch::Sender::default(), None, ready).await
     })
 }
 
@@ -84,16 +92,47 @@ pub(crate) fn run_kube(cluster: &ClusterArgs, args: &ServeArgs) -> Result<Exit, 
         };
         let client = kube::connect(&access).await.map_err(Failure::start)?;
         let secret_namespaces = cluster.secret_namespaces.iter().map(|name| name.as_str().into());
+        let namespace = cluster.pod_namespace.as_deref().unwrap_or(client.default_namespace());
+        let replicas = cluster.replica_service.as_ref();
         let options = kube::Options {
             keep: keep(cluster)?,
             secret_namespaces: secret_namespaces.collect(),
+            addressing: args.addresses.clone(),
+            replicas: replicas.map(|service| Name::new(namespace, service)),
             ..kube::Options::default()
         };
         let source = KubeSource::start(&client, options);
         let installed = watch::Sender::default();
-        // A status writer starts here: it needs `client`, `source.statuses()` (what the server shows)
-        // and `installed.subscribe()` (what is true on every shard).
-        start(source, args, installed, |_| ()).await
+        let writing = status::Options {
+            observed: source.statuses(),
+            installed: installed.subscribe(),
+            namespace: namespace.to_owned(),
+            identity: identity(cluster).map_err(Failure::start)?,
+            client,
+        };
+        start(source, args, installed, Some(writing), |_| ()).await
+    })
+}
+
+/// Who we are among the replicas.
+fn identity(cluster: &ClusterArgs) -> std::io::Result<String> {
+    if let Some(name) = &cluster.pod_name {
+        return Ok(name.clone());
+    }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
+    let (random, _) = secrets()?;
+    Ok(format!("{}-{:08x}", host.trim(), random & 0xffff_ffff))
+}
+
+/// Ready when somebody asks for the end.
+fn ending() -> std::io::Result<impl Future<Output = ()> + Send> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     })
 }
 
@@ -139,6 +178,7 @@ async fn start<S: Source>(
     source: S,
     args: &ServeArgs,
     installed: watch::Sender<Arc<Statuses>>,
+    writing: Option<status::Options>,
     ready: impl FnOnce(Option<SocketAddr>),
 ) -> Result<Exit, Failure> {
     let orders = orders().map_err(Failure::start)?;
@@ -167,7 +207,18 @@ async fn start<S: Source>(
         compile: Epoch::compile,
         installed,
     };
+    let writer = match writing {
+        Some(writing) => {
+            let ending = ending().map_err(Failure::start)?;
+            Some(status::start(writing, state.clone(), ending))
+        }
+        None => None,
+    };
     let outcome = serve(parts, &state, ready).await;
+    if let (Some(writer), Outcome::Drained | Outcome::TimedOut) = (writer, outcome) {
+        // Since the signal it had the whole drain to give the Lease back.
+        let _ = tokio::time::timeout(LEASE_GRACE, writer).await;
+    }
     let exit = end(outcome, shards);
     let table = state.lock().histograms.table();
     match args.access_log {

@@ -17,7 +17,7 @@ use crate::files::{Files, OpenError, Stamp};
 use crate::resolve::Resolver;
 use crate::store::Store;
 use crate::translate::status::{ConditionStatus, ConditionType, GatewayStatus};
-use crate::translate::{self, Cache, Problem, Statuses, Translation};
+use crate::translate::{self, Addressing, Cache, Problem, Statuses, Translation};
 
 /// Where configuration comes from.
 pub trait Source {
@@ -58,11 +58,11 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// Reads all files below `paths`, for Gateways of `class`. Must be called on a tokio runtime.
+    /// Reads all files below `paths`, for Gateways of `class` at addresses of `addressing`. Must be called on a tokio runtime.
     ///
     /// # Errors
     /// A path does not exist or cannot be read.
-    pub fn open(paths: &[PathBuf], class: &str) -> Result<Self, OpenError> {
+    pub fn open(paths: &[PathBuf], class: &str, addressing: Addressing) -> Result<Self, OpenError> {
         let files = Files::open(paths)?;
         let resolver = match Resolver::new() {
             Ok(resolver) => Some(resolver),
@@ -72,6 +72,7 @@ impl FileSource {
             }
         };
         let store = Store::new(Some(class.into()), host_addresses());
+        let store = store.with_addressing(addressing, None);
         Ok(Self { files, store, cache: Cache::default(), places: Places::default(), resolver })
     }
 }

@@ -81,6 +81,17 @@ pub struct Counts {
     pub access_log_dropped: u64,
 }
 
+/// Requests that should change a status or an object of a Gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Writes {
+    /// Obeyed.
+    pub written: u64,
+    /// The object had changed; tried again.
+    pub conflicts: u64,
+    /// Not obeyed for another reason.
+    pub failed: u64,
+}
+
 /// A socket that the configuration asks for, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket {
@@ -141,6 +152,8 @@ pub struct State {
     pub problems: Vec<String>,
     /// Valid Gateways in the newest build.
     pub gateways: usize,
+    /// Writes to the API server.
+    pub status_writes: Writes,
     /// What the source still waits for before the first build.
     pub awaited: Option<String>,
 }
@@ -182,6 +195,7 @@ impl State {
             sockets: Vec::new(),
             problems: Vec::new(),
             gateways: 0,
+            status_writes: Writes::default(),
             awaited: None,
         }
     }

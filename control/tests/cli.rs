@@ -58,7 +58,7 @@ fn wrong_words_get_the_nearest_and_status_2() {
         (&["run", "x", "--cores", "5-2"], "runs backwards"),
         (&["run", "x", "--admin", "19000"], "127.0.0.1:19000"),
         (&["run", "x", "--timeout-connect", "5"], "500ms"),
-        (&["run", "x", "--addresses", "pool:10.0.0.0/8"], "host"),
+        (&["run", "x", "--addresses", "pool:10.0.0.0/33"], "network"),
         (&["run"], "PATH"),
         (&["run", "x", "--snapshot", "off"], "cannot be used with"),
         (&["run", "x", "--kube"], "cannot be used with"),

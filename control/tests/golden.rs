@@ -2,7 +2,8 @@
 //! `.out.yaml`, which holds the IR, the statuses and the problems.
 //!
 //! Cases are found by listing the folder. `UPDATE=1 cargo test -p control --test golden` rewrites
-//! the expectations; the difference is for the reviewer. Each case is translated three times: alone,
+//! the expectations; the difference is for the reviewer. A first line `# --addresses MODE` chooses
+//! the mode. Each case is translated three times: alone,
 //! with a cache that already holds it, and with a cache that holds another case.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
@@ -32,7 +33,10 @@ fn snapshot(case: &Path) -> Snapshot {
     let problems: Vec<_> =
         files.problems().iter().map(|p| format!("{}: {}", p.field, p.what)).collect();
     assert!(problems.is_empty(), "{}: {problems:#?}", case.display());
-    let mut store = Store::new(Some("ringway".into()), [].into());
+    let mode = fs::read_to_string(case).unwrap();
+    let mode = mode.lines().next().and_then(|line| line.strip_prefix("# --addresses "));
+    let store = Store::new(Some("ringway".into()), [].into());
+    let mut store = store.with_addressing(mode.unwrap_or("host").parse().unwrap(), None);
     files.apply(&mut store);
     store.set_resolved([("backend.example.com".into(), vec!["192.0.2.7".parse().unwrap()])].into());
     store.snapshot()
@@ -44,6 +48,14 @@ fn render(translation: &Translation) -> String {
         "statuses": translation.statuses,
         "problems": translation.problems,
     });
+    let made = &translation.statuses.infrastructure;
+    if !made.is_empty() {
+        let all = made.iter().map(|(name, made)| {
+            let objects = json!({"service": made.service, "slices": made.slices});
+            (name.to_string(), objects)
+        });
+        whole["infrastructure"] = Value::Object(all.collect());
+    }
     shorten(&mut whole);
     let mut out = String::new();
     write_yaml(&mut out, &whole, 0);

@@ -36,6 +36,11 @@ pub fn json(state: &State) -> String {
         epoch: json!({ "published": state.published, "installed": state.installed() }),
         shards: shards.map(|(i, (shard, core))| shard_json(i, *core, shard)).collect(),
         gateways: state.gateways,
+        status_writes: json!({
+            "written": state.status_writes.written,
+            "conflicts": state.status_writes.conflicts,
+            "failed": state.status_writes.failed,
+        }),
         problems: &state.problems,
         objects: Objects {
             gateway_classes: &state.statuses.gateway_classes,
@@ -62,6 +67,7 @@ struct Document<'s> {
     epoch: Value,
     shards: Vec<Value>,
     gateways: usize,
+    status_writes: Value,
     problems: &'s [String],
     objects: Objects<'s>,
 }

@@ -13,6 +13,14 @@ use super::{GATEWAY_GROUP, Meta};
 pub struct Gateway {
     pub metadata: Meta,
     pub spec: GatewaySpec,
+    pub status: GatewayObserved,
+}
+
+/// What the status of a Gateway shows, as far as it is read back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct GatewayObserved {
+    pub addresses: Vec<GatewayAddress>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -21,7 +29,6 @@ pub struct GatewaySpec {
     pub gateway_class_name: Arc<str>,
     pub listeners: Vec<Listener>,
     pub addresses: Vec<GatewayAddress>,
-    /// Only its `parametersRef` matters without a cluster.
     pub infrastructure: Infrastructure,
     pub allowed_listeners: AllowedListeners,
     pub tls: GatewayTls,
@@ -87,6 +94,8 @@ pub struct PortTls {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Infrastructure {
+    pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    pub annotations: BTreeMap<Arc<str>, Arc<str>>,
     pub parameters_ref: Option<serde_json::Value>,
 }
 

@@ -72,9 +72,9 @@ pub use filter::{
 };
 pub use gateway::{
     AddressType, AllowedListeners, AllowedRoutes, BackendTls, CertificateRef, FromNamespaces,
-    FrontendTls, Gateway, GatewayAddress, GatewaySpec, GatewayTls, Infrastructure, LabelSelector,
-    Listener, ListenerNamespaces, ListenerTls, NamespaceScope, Operator, PortTls, Protocol,
-    RouteKind, SelectorRequirement, TlsConfig, TlsMode,
+    FrontendTls, Gateway, GatewayAddress, GatewayObserved, GatewaySpec, GatewayTls, Infrastructure,
+    LabelSelector, Listener, ListenerNamespaces, ListenerTls, NamespaceScope, Operator, PortTls,
+    Protocol, RouteKind, SelectorRequirement, TlsConfig, TlsMode,
 };
 pub use gateway_class::{GatewayClass, GatewayClassSpec};
 pub use http_route::{
@@ -89,7 +89,9 @@ pub use other_route::{OtherRoute, OtherRouteSpec};
 pub use reference::{BackendRef, ParentReference};
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
 pub use secret::Secret;
-pub use service::{Service, ServicePort, ServiceSpec, TargetPort};
+pub use service::{
+    Ingress, LoadBalancer, Service, ServicePort, ServiceSpec, ServiceStatus, TargetPort,
+};
 
 /// The group of every Gateway API kind.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";

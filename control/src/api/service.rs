@@ -12,6 +12,28 @@ use super::Meta;
 pub struct Service {
     pub metadata: Meta,
     pub spec: ServiceSpec,
+    pub status: ServiceStatus,
+}
+
+/// What became of a Service, as far as it is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ServiceStatus {
+    pub load_balancer: LoadBalancer,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct LoadBalancer {
+    pub ingress: Vec<Ingress>,
+}
+
+/// An address of a load balancer; one of the two is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Ingress {
+    pub ip: Option<Arc<str>>,
+    pub hostname: Option<Arc<str>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use proxy::epoch::{Settings, Timeouts};
 
-use super::value::{self, Addresses, Admin, Cores};
+use super::value::{self, Admin, Cores};
 use crate::access_log::Target;
+use crate::translate::Addressing;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -91,6 +92,35 @@ pub struct ClusterArgs {
         conflicts_with = "paths"
     )]
     pub secret_namespaces: Vec<String>,
+    /// Name of this replica in the Lease that says who writes statuses [default: the host's name and
+    /// a random part]
+    #[arg(
+        long,
+        env = "RINGWAY_POD_NAME",
+        hide_env_values = true,
+        value_name = "NAME",
+        requires = "kube"
+    )]
+    pub pod_name: Option<String>,
+    /// Namespace of the Lease and of our own Service [default: the kubeconfig's or ServiceAccount's]
+    #[arg(
+        long,
+        env = "RINGWAY_POD_NAMESPACE",
+        hide_env_values = true,
+        value_name = "NAME",
+        requires = "kube"
+    )]
+    pub pod_namespace: Option<String>,
+    /// The Service there that selects our replicas; where Gateways have no addresses of their own,
+    /// their Services lead to these [default: this replica's address only]
+    #[arg(
+        long,
+        env = "RINGWAY_REPLICA_SERVICE",
+        hide_env_values = true,
+        value_name = "NAME",
+        requires = "kube"
+    )]
+    pub replica_service: Option<String>,
 }
 
 /// `--snapshot`.
@@ -133,16 +163,17 @@ pub struct ServeArgs {
         help_heading = SOURCE
     )]
     pub class: String,
-    /// Which addresses Gateways without any listen on: `host`, all of this host
+    /// Where Gateways listen: `host` (addresses of this host), `pool:10.0.0.0/24` (an address of
+    /// its own each; several networks with commas) or `service` (behind a LoadBalancer Service each)
     #[arg(
         long,
         env = "RINGWAY_ADDRESSES",
         hide_env_values = true,
-        value_name = "MODE",
+        value_name = "host|pool:CIDR|service",
         default_value = "host",
         help_heading = SOURCE
     )]
-    pub addresses: Addresses,
+    pub addresses: Addressing,
     /// Proxies in front of this gateway whose X-Forwarded-* fields are believed
     #[arg(
         long,

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use runtime::cores::{self, CoreId, ListError};
 
+use crate::translate::Addressing;
+
 /// Where the admin pages are unless told otherwise.
 pub const ADMIN_DEFAULT: &str = "127.0.0.1:19000";
 /// Shards of one process.
@@ -27,13 +29,6 @@ pub enum Admin {
 /// `--cores`: logical CPU numbers, in the order of the shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cores(pub Vec<CoreId>);
-
-/// `--addresses`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Addresses {
-    /// The host's own addresses.
-    Host,
-}
 
 impl FromStr for Admin {
     type Err = String;
@@ -57,16 +52,18 @@ impl FromStr for Cores {
     }
 }
 
-impl FromStr for Addresses {
+impl FromStr for Addressing {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "host" => Ok(Self::Host),
-            text if text.starts_with("pool:") || text == "service" => {
-                Err("this build serves on the host's addresses only: `host`".to_owned())
+        match (text, text.strip_prefix("pool:")) {
+            ("host", _) => Ok(Self::Host),
+            ("service", _) => Ok(Self::Service),
+            (_, Some(networks)) => networks.parse().map(Self::Pool),
+            (_, None) => {
+                Err("expected `host`, `service`, or `pool:` and networks such as pool:10.0.0.0/24"
+                    .to_owned())
             }
-            _ => Err("expected `host`".to_owned()),
         }
     }
 }
@@ -113,6 +110,17 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for text in ["", "10", "s", "-1s", "0s", "25h", "1d", "NaNs", "infs", "1e400s"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_come_from_the_host_a_pool_or_services() {
+        assert_eq!("host".parse(), Ok(Addressing::Host));
+        assert_eq!("service".parse(), Ok(Addressing::Service));
+        let pool = Addressing::Pool("10.0.0.0/24,fd00::/64".parse().unwrap());
+        assert_eq!("pool:10.0.0.0/24,fd00::/64".parse(), Ok(pool));
+        for text in ["", "pool", "pool:", "pool:10.0.0.0/8,", "hosts"] {
+            assert!(text.parse::<Addressing>().is_err(), "{text}");
         }
     }
 

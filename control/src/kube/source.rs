@@ -24,7 +24,7 @@ use crate::api::{Kind, Name};
 use crate::resolve::Resolver;
 use crate::source::{Built, Source, accepted, host_addresses, problem_line};
 use crate::store::Store;
-use crate::translate::{self, Cache, Translation};
+use crate::translate::{self, Addressing, Cache, Translation};
 
 /// Updates that wait for the control loop at one time; feeds pause beyond it.
 pub const UPDATES_MAX: usize = 1024;
@@ -44,13 +44,23 @@ pub struct Options {
     pub keep: Option<Keep>,
     /// The namespaces whose Secrets may be read; empty means all.
     pub secret_namespaces: Vec<Arc<str>>,
+    /// Where the addresses of Gateways come from.
+    pub addressing: Addressing,
+    /// The Service that selects our own replicas, if there is one.
+    pub replicas: Option<Name>,
     /// A watch that is silent for this time is replaced.
     pub silence: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { keep: None, secret_namespaces: Vec::new(), silence: SILENCE_MAX }
+        Self {
+            keep: None,
+            secret_namespaces: Vec::new(),
+            addressing: Addressing::default(),
+            replicas: None,
+            silence: SILENCE_MAX,
+        }
     }
 }
 
@@ -60,6 +70,8 @@ pub struct KubeSource {
     messages: mpsc::Receiver<Message>,
     tasks: JoinSet<()>,
     live: Contents,
+    /// Where Gateways get their addresses, and our own Service.
+    place: (Addressing, Option<Name>),
     /// What the snapshot on disk held, while it is what serves.
     stale: Option<Contents>,
     archive: Option<Archive>,
@@ -96,13 +108,15 @@ impl KubeSource {
         let resolver = Resolver::new().inspect_err(|error| {
             tracing::warn!("names of backends will not be resolved: {error}");
         });
+        let place = (options.addressing, options.replicas);
         let (to, messages) = mpsc::channel(UPDATES_MAX);
         let now = Instant::now();
         let mut source = Self {
             feeds: Vec::new(),
             messages,
             tasks: JoinSet::new(),
-            live: Contents::new(Store::new(None, host_addresses())),
+            live: contents(&place),
+            place,
             stale: None,
             archive: options.keep.map(Archive::new),
             statuses: ObservedStatuses::default(),
@@ -419,7 +433,7 @@ impl KubeSource {
             tracing::warn!("the API server is away and no snapshot is kept: waiting for it");
             return;
         };
-        let mut contents = Contents::new(Store::new(None, host_addresses()));
+        let mut contents = contents(&self.place);
         let mut names = Vec::new();
         let read = archive.read(|kind, item| {
             names.push((kind, item.name.clone()));
@@ -447,6 +461,11 @@ impl KubeSource {
             ),
         }
     }
+}
+
+fn contents((addressing, replicas): &(Addressing, Option<Name>)) -> Contents {
+    let store = Store::new(None, host_addresses());
+    Contents::new(store.with_addressing(addressing.clone(), replicas.clone()))
 }
 
 fn tell_missing(kind: Kind, missing: bool, was_missing: bool) {

@@ -40,6 +40,7 @@ pub(super) enum What {
     Problems,
     Gateways,
     EpochPublished,
+    StatusWrites,
     Shard(fn(&ShardState) -> f64),
     TlsHandshakes,
     Mirrors,
@@ -185,6 +186,13 @@ pub static ALL: &[Entry] = &[
         SHARD,
         "Requests that found a pooled upstream connection.",
         What::Shard(|s| count(s.counts.upstream_reused)),
+    ),
+    entry(
+        "ringway_status_writes_total",
+        Kind::Counter,
+        &["result"],
+        "Writes of statuses and of Gateways' objects to the API server, by result (written, conflict: tried again with the newest version, failed).",
+        What::StatusWrites,
     ),
     entry(
         "ringway_epoch_published",

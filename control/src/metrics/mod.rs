@@ -111,6 +111,14 @@ fn samples(entry: &Entry, state: &State, process: &Process) -> Vec<Metric> {
         W::Problems => one(count(state.problems.len() as u64)),
         W::Gateways => one(count(state.gateways as u64)),
         W::EpochPublished => one(count(state.published)),
+        W::StatusWrites => {
+            let writes = state.status_writes;
+            vec![
+                entry.sample(&["written"], count(writes.written)),
+                entry.sample(&["conflict"], count(writes.conflicts)),
+                entry.sample(&["failed"], count(writes.failed)),
+            ]
+        }
         W::Shard(read) => per_shard(entry, state, read),
         W::TlsHandshakes => tls(entry, state),
         W::Mirrors => mirrors(entry, state),

@@ -15,6 +15,7 @@ use crate::api::{
     BackendTlsPolicy, ConfigMap, EndpointSlice, Gateway, GatewayClass, HttpRoute, Kind,
     ListenerSet, Name, Namespace, Object, OtherRoute, ReferenceGrant, Secret, Service,
 };
+use crate::translate::Addressing;
 
 /// All objects at one moment.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +54,10 @@ pub struct Snapshot {
     pub bundle_version: Option<Arc<str>>,
     /// Addresses to show in the status of Gateways that ask for none.
     pub host_addresses: Arc<[IpAddr]>,
+    /// Where the addresses of Gateways come from.
+    pub addressing: Addressing,
+    /// The Service that selects our own replicas, if there is one.
+    pub replicas: Option<Name>,
 }
 
 /// What became of the certificate in a Secret.
@@ -75,6 +80,15 @@ impl Store {
     #[must_use]
     pub fn new(implicit_class: Option<Arc<str>>, host_addresses: Arc<[IpAddr]>) -> Self {
         Self { snapshot: Snapshot { implicit_class, host_addresses, ..Snapshot::default() } }
+    }
+
+    /// With the addresses of Gateways from `addressing`, and `replicas` as the Service that selects
+    /// the replicas of this process.
+    #[must_use]
+    pub fn with_addressing(mut self, addressing: Addressing, replicas: Option<Name>) -> Self {
+        self.snapshot.addressing = addressing;
+        self.snapshot.replicas = replicas;
+        self
     }
 
     /// Everything as it is now; costs a few reference counts.

@@ -10,11 +10,12 @@ use super::Translation;
 use super::attach::Routes;
 use super::class::Classes;
 use super::gateway::{self, Planned};
+use super::infrastructure;
 use super::listener::Listener;
 use super::other_route;
 use super::status::{
-    Address, Condition, ConditionType, GatewayStatus, ListenerSetStatus, ListenerStatus, Problem,
-    Reason, Statuses,
+    Condition, ConditionType, GatewayStatus, ListenerSetStatus, ListenerStatus, Problem, Reason,
+    Statuses,
 };
 use crate::api::{Kind, Name};
 use crate::store::Snapshot;
@@ -42,7 +43,7 @@ pub(super) fn assemble(
     let Parts { classes, gateways, strays, routes, others } = parts;
     let attached = attached(&gateways, &routes);
     let counts: Vec<usize> = attached.iter().map(Vec::len).collect();
-    let (gateway_statuses, listener_sets) = parent_statuses(snapshot, &gateways, &counts);
+    let (gateway_statuses, listener_sets) = parent_statuses(&gateways, &counts);
     let problems = problems(&classes, &gateways, strays, &routes, others.1);
     let statuses = Statuses {
         gateway_classes: classes.statuses(),
@@ -54,6 +55,7 @@ pub(super) fn assemble(
             .collect(),
         listener_sets,
         other_routes: others.0,
+        infrastructure: infrastructure::plan(snapshot, &gateways),
     };
     Translation { ir: Ir { ports: ports(&gateways, attached), backends }, statuses, problems }
 }
@@ -79,18 +81,18 @@ fn ports(gateways: &[Planned], mut attached: Vec<Vec<AttachedRoute>>) -> Vec<ir:
         .iter()
         .flat_map(|gateway| gateway.all_listeners().map(move |listener| (gateway, listener)));
     for ((gateway, listener), routes) in listeners.zip(&mut attached) {
+        let sockets = gateway.site.sockets(listener.port);
         let Some(protocol) = listener.protocol.filter(|_| gateway.serves(listener)) else {
             continue;
         };
-        let port = listener.port;
         let listener = ir::Listener {
             name: Arc::clone(&listener.full_name),
-            port,
+            port: listener.port,
             hostname: listener.hostname.clone(),
             tls: listener.tls.clone(),
             routes: std::mem::take(routes),
         };
-        for &address in &gateway.addresses {
+        for (address, port) in sockets {
             let entry = ports.entry((port, address)).or_insert_with(|| ir::Port {
                 address,
                 port,
@@ -110,7 +112,7 @@ fn ports(gateways: &[Planned], mut attached: Vec<Vec<AttachedRoute>>) -> Vec<ir:
 type ParentStatuses = (BTreeMap<Name, GatewayStatus>, BTreeMap<Name, ListenerSetStatus>);
 
 /// `counts` says of each listener, as they are numbered, how many routes are attached.
-fn parent_statuses(snapshot: &Snapshot, gateways: &[Planned], counts: &[usize]) -> ParentStatuses {
+fn parent_statuses(gateways: &[Planned], counts: &[usize]) -> ParentStatuses {
     let mut counts = counts.iter().copied();
     let (mut statuses, mut sets) = (BTreeMap::new(), BTreeMap::new());
     for gateway in gateways {
@@ -118,7 +120,7 @@ fn parent_statuses(snapshot: &Snapshot, gateways: &[Planned], counts: &[usize]) 
         let own = listener_statuses(gateway, &gateway.listeners, generation, &mut counts);
         let accepted_sets = gateway.sets.iter().filter(|set| set.is_accepted(gateway));
         let status = GatewayStatus {
-            addresses: shown_addresses(snapshot, gateway),
+            addresses: gateway.shown.clone(),
             attached_listener_sets: accepted_sets.count(),
             conditions: vec![accepted(gateway), programmed(gateway), resolved(gateway)],
             listeners: own,
@@ -151,15 +153,6 @@ fn listener_statuses(
     each.collect()
 }
 
-fn shown_addresses(snapshot: &Snapshot, gateway: &Planned) -> Vec<Address> {
-    if gateway.fault.is_some() {
-        return Vec::new();
-    }
-    let own = gateway.addresses.iter().flatten();
-    let hosts = if gateway.addresses.contains(&None) { &snapshot.host_addresses[..] } else { &[] };
-    own.chain(hosts).map(|ip| Address { kind: "IPAddress", value: ip.to_string() }).collect()
-}
-
 /// Accepted as long as one listener is; a listener that is not, or that cannot serve, is named.
 fn accepted(gateway: &Planned) -> Condition {
     let generation = gateway.object.metadata.generation;
@@ -188,7 +181,10 @@ fn accepted(gateway: &Planned) -> Condition {
 fn programmed(gateway: &Planned) -> Condition {
     let generation = gateway.object.metadata.generation;
     let kind = ConditionType::Programmed;
-    if gateway.listeners.iter().any(|listener| gateway.serves(listener)) {
+    if let Some(fault) = gateway.unassigned.as_ref().filter(|_| gateway.fault.is_none()) {
+        return Condition::fails(kind, fault.reason, fault.message.clone(), generation);
+    }
+    if gateway.all_listeners().any(|listener| gateway.serves(listener)) {
         let message = "The Gateway takes traffic";
         Condition::holds(kind, Reason::Programmed, message, generation)
     } else {
@@ -231,7 +227,7 @@ fn problems(
         classes.faults().map(|(name, fault)| Problem::of(Kind::GatewayClass, &name, fault));
     let parents = gateways.iter().flat_map(|gateway| {
         let listeners = gateway.listeners.iter().flat_map(Listener::faults);
-        let faults = gateway.fault.iter().chain(listeners);
+        let faults = gateway.fault.iter().chain(&gateway.unassigned).chain(listeners);
         let own = faults.map(|fault| Problem::of(Kind::Gateway, &gateway.name, fault));
         let unresolved = gateway::unresolved(&gateway.object);
         let unresolved = unresolved.map(|fault| Problem::of(Kind::Gateway, &gateway.name, &fault));

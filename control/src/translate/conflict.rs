@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use proxy::ir::{self, Hostname};
 
+use super::address::Site;
 use super::gateway::Planned;
 use super::listener::Listener;
 use super::status::Reason;
@@ -81,9 +82,9 @@ pub(super) fn share(gateways: &mut [Planned]) {
             continue;
         }
         let owner = (Kind::Gateway, gateway.name.clone());
-        let Planned { addresses, listeners, .. } = gateway;
+        let Planned { site, listeners, .. } = gateway;
         for listener in listeners.iter_mut() {
-            claim(&mut claims, &sockets(at, listener.port, addresses), &owner, listener);
+            claim(&mut claims, &sockets(at, listener.port, site), &owner, listener);
         }
     }
     let mut sets: Vec<_> = gateways
@@ -97,10 +98,10 @@ pub(super) fn share(gateways: &mut [Planned]) {
         .collect();
     sets.sort();
     for (_, at, set) in sets {
-        let Planned { addresses, sets, .. } = &mut gateways[at];
+        let Planned { site, sets, .. } = &mut gateways[at];
         let owner = (Kind::ListenerSet, sets[set].name.clone());
         for listener in &mut sets[set].listeners {
-            claim(&mut claims, &sockets(at, listener.port, addresses), &owner, listener);
+            claim(&mut claims, &sockets(at, listener.port, site), &owner, listener);
         }
     }
     for gateway in gateways {
@@ -108,8 +109,9 @@ pub(super) fn share(gateways: &mut [Planned]) {
     }
 }
 
-fn sockets(gateway: usize, port: u16, addresses: &[Option<IpAddr>]) -> Vec<Socket> {
-    let shared = addresses.iter().map(|address| Socket::Address(*address, port));
+fn sockets(gateway: usize, port: u16, site: &Site) -> Vec<Socket> {
+    let shared = site.sockets(port).into_iter();
+    let shared = shared.map(|(address, port)| Socket::Address(address, port));
     std::iter::once(Socket::Gateway(gateway, port)).chain(shared).collect()
 }
 

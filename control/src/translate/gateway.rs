@@ -1,16 +1,16 @@
 //! Gateways: which are served, on which addresses, and what their listeners may do.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use proxy::ir;
 
+use super::address::{self, Site};
 use super::class::{Classes, Verdict};
 use super::listener::{self, Listener, Owner};
 use super::listener_set::{self, PlannedSet};
-use super::status::{Problem, Reason};
+use super::status::{Address, Problem, Reason};
 use super::{Fault, conflict, hostname};
-use crate::api::{AddressType, Gateway, Kind, Name};
+use crate::api::{Gateway, Kind, Name};
 use crate::store::Snapshot;
 
 /// A Gateway of ours.
@@ -20,10 +20,14 @@ pub(super) struct Planned {
     pub object: Arc<Gateway>,
     /// Its name.
     pub name: Name,
-    /// Where it listens; one `None` is every address.
-    pub addresses: Vec<Option<IpAddr>>,
+    /// Where it listens.
+    pub site: Site,
+    /// The addresses that its status shows.
+    pub shown: Vec<Address>,
     /// Why it is refused, if it is.
     pub fault: Option<Fault>,
+    /// Why it lacks an address that it should have, if so.
+    pub unassigned: Option<Fault>,
     /// Its own listeners in the order of the spec.
     pub listeners: Vec<Listener>,
     /// The ListenerSets that name it, in the order in which they win; those that it does not take
@@ -39,12 +43,17 @@ impl Planned {
 
     /// Whether a listener of it or of its ListenerSets takes traffic.
     pub(super) fn serves(&self, listener: &Listener) -> bool {
-        self.is_accepted() && listener.is_programmed()
+        self.is_accepted() && !self.site.is_nowhere() && listener.is_programmed()
     }
 
     /// Its own listeners, then those of its ListenerSets: the order in which they are numbered.
     pub(super) fn all_listeners(&self) -> impl Iterator<Item = &Listener> {
         self.listeners.iter().chain(self.sets.iter().flat_map(|set| &set.listeners))
+    }
+
+    /// The ports that its listeners name.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.all_listeners().filter(|listener| listener.protocol.is_some()).map(|one| one.port)
     }
 }
 
@@ -60,12 +69,12 @@ pub(super) fn plan(snapshot: &Snapshot, classes: &Classes) -> (Vec<Planned>, Vec
     gateways
         .sort_by_cached_key(|gateway| (gateway.object.metadata.created, gateway.name.to_string()));
     let strays = listener_set::plan(snapshot, &mut gateways);
+    address::assign(snapshot, &mut gateways);
     conflict::share(&mut gateways);
     (gateways, strays)
 }
 
 fn plan_one(snapshot: &Snapshot, name: &Name, object: &Arc<Gateway>) -> Planned {
-    let (addresses, address_fault) = addresses(object);
     let owner = Owner { kind: Kind::Gateway, name, frontend: &object.spec.tls.frontend };
     let specs = object.spec.listeners.iter().enumerate();
     let mut listeners: Vec<_> =
@@ -74,8 +83,10 @@ fn plan_one(snapshot: &Snapshot, name: &Name, object: &Arc<Gateway>) -> Planned 
     Planned {
         object: Arc::clone(object),
         name: name.clone(),
-        addresses,
-        fault: unsupported(object).or(address_fault),
+        site: Site::At(Vec::new()),
+        shown: Vec::new(),
+        fault: unsupported(object),
+        unassigned: None,
         listeners,
         sets: Vec::new(),
     }
@@ -95,35 +106,6 @@ pub(super) fn unresolved(object: &Gateway) -> Option<Fault> {
     let field = "spec.tls.backend.clientCertificateRef";
     let message = format!("{field} is not supported yet: remove it");
     Some(Fault::new(Reason::InvalidClientCertificateRef, field, message))
-}
-
-fn addresses(object: &Gateway) -> (Vec<Option<IpAddr>>, Option<Fault>) {
-    let mut found = Vec::new();
-    for (index, address) in object.spec.addresses.iter().enumerate() {
-        let field = format!("spec.addresses[{index}]");
-        if address.kind != AddressType::IpAddress {
-            let message =
-                format!("{field}.type is {}: only IPAddress is supported", address.kind.as_str());
-            let fault = Fault::new(Reason::UnsupportedAddress, format!("{field}.type"), message);
-            return (Vec::new(), Some(fault));
-        }
-        match address.value.as_deref().filter(|value| !value.is_empty()).map(str::parse) {
-            None => found.push(None),
-            Some(Ok(ip)) => found.push(Some(ip)),
-            Some(Err(_)) => {
-                let message = format!("{field}.value is not an IP address");
-                let field = format!("{field}.value");
-                let fault = Fault::new(Reason::UnsupportedAddress, field, message);
-                return (Vec::new(), Some(fault));
-            }
-        }
-    }
-    found.sort();
-    found.dedup();
-    if found.is_empty() || found.contains(&None) {
-        found = vec![None];
-    }
-    (found, None)
 }
 
 /// Orders the listeners of one port.

@@ -8,6 +8,7 @@
 //! A Secret that turned bad is not remembered here: the store keeps its last good certificate, so
 //! the snapshot holds both the certificate and what is wrong with the Secret.
 
+mod address;
 mod assemble;
 mod attach;
 mod backend;
@@ -20,11 +21,13 @@ mod filter;
 mod gateway;
 mod grant;
 mod hostname;
+pub mod infrastructure;
 mod listener;
 mod listener_set;
 mod matching;
 mod other_route;
 mod parent;
+mod pool;
 mod route;
 mod scope;
 pub mod status;
@@ -34,7 +37,11 @@ use std::sync::Arc;
 use proxy::ir::Ir;
 
 use crate::store::Snapshot;
+pub use address::{Addressing, SERVICE_PORTS};
 pub(crate) use cors::is_origin;
+pub(crate) use duration::is_duration;
+pub use features::ALL as FEATURES;
+pub use pool::Pool;
 pub use status::{Problem, Statuses};
 
 /// What a snapshot means.
@@ -73,6 +80,8 @@ pub fn translate(snapshot: &Snapshot, cache: &mut Cache) -> Translation {
 
 /// The controller whose GatewayClasses are ours.
 pub const CONTROLLER_NAME: &str = "ringway.dev/gateway-controller";
+/// The same as the value of a label, which takes no `/`.
+pub(crate) const CONTROLLER_NAME_LABEL: &str = "ringway.dev";
 
 /// A refusal in the making: which field, why, and in which words.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Fault;
+use super::infrastructure::Infrastructure;
 use crate::api::{Kind, Name, ParentReference, RouteKind};
 
 /// The statuses of all objects that are ours.
@@ -28,6 +29,9 @@ pub struct Statuses {
     /// Routes of the kinds that are not served ([`Kind::is_other_route`]) and name one of them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub other_routes: BTreeMap<Kind, BTreeMap<Name, Arc<RouteStatus>>>,
+    /// Objects that should exist for each Gateway that is not refused.
+    #[serde(skip)]
+    pub infrastructure: BTreeMap<Name, Arc<Infrastructure>>,
 }
 
 /// Something in an object that is refused.
@@ -79,7 +83,7 @@ pub struct GatewayStatus {
 /// An address of a Gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Address {
-    /// `IPAddress`.
+    /// `IPAddress` or `Hostname`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// The address.
@@ -174,6 +178,8 @@ pub enum ConditionStatus {
 #[allow(missing_docs, reason = "the names are the API's")]
 pub enum Reason {
     Accepted,
+    AddressNotAssigned,
+    AddressNotUsable,
     BackendNotFound,
     HostnameConflict,
     IncompatibleFilters,
@@ -188,6 +194,7 @@ pub enum Reason {
     NoConflicts,
     NoMatchingListenerHostname,
     NoMatchingParent,
+    NoResources,
     NotAllowed,
     NotAllowedByListeners,
     OverlappingHostnames,

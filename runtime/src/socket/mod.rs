@@ -28,7 +28,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
 
 /// Opens a non-blocking listening socket that may share its address with others of this user
-/// (SO_REUSEPORT). `[::]` takes IPv4 too, and becomes `0.0.0.0` where there is no IPv6.
+/// (SO_REUSEPORT), and that need not be an
+/// address of this host. `[::]` takes IPv4 too, and becomes `0.0.0.0` where there is no IPv6.
 ///
 /// # Errors
 /// As the kernel says (`AddrInUse`, `AddrNotAvailable`, `PermissionDenied`).
@@ -70,8 +71,19 @@ fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
+    allow_absent(&socket, address.ip())?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// Lets `socket` bind an address that this host does not have (yet): Gateways have addresses of their
+/// own, which the node answers for with a route only, or takes over from another node.
+fn allow_absent(socket: &Socket, ip: IpAddr) -> io::Result<()> {
+    match ip {
+        ip if ip.is_unspecified() => Ok(()),
+        IpAddr::V4(_) => socket.set_freebind_v4(true),
+        IpAddr::V6(_) => socket.set_freebind_v6(true),
+    }
 }
 
 fn is_any_v6(address: SocketAddr) -> bool {

@@ -35,7 +35,13 @@ pub(super) struct Contents {
 
 impl Contents {
     pub(super) fn new(store: Store) -> Self {
-        Self { store, ..Self::default() }
+        let mut references = References::default();
+        if let Some(replicas) = store.snapshot().replicas {
+            // Gateways' Services lead to our replicas, so the slices of our own Service matter.
+            let us = (Kind::Service, Name::new("", ""));
+            references.set(us, vec![(Kind::Service, replicas)]);
+        }
+        Self { store, references, ..Self::default() }
     }
 
     /// Adds or replaces an object; says whether anything changed that matters.

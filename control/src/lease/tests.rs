@@ -1,0 +1,1 @@
+//! The Lease against a scripted API server.
