@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proxy::limits as l;
 
-use crate::{access_log, admin, histograms, metrics, state};
+use crate::{access_log, admin, histograms, kube, metrics, state};
 
 /// One limit.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +64,7 @@ pub fn all() -> Vec<Limit> {
     let mut all = sizes();
     all.extend(times());
     all.extend(operation());
+    all.extend(cluster());
     all
 }
 
@@ -232,6 +233,29 @@ fn operation() -> Vec<Limit> {
             Time(Duration::from_micros(histograms::VALUE_MAX)),
             "longer exchanges are recorded as this long",
         ),
+    ]
+}
+
+fn cluster() -> Vec<Limit> {
+    use Value::{Bytes, Count, Time};
+    vec![
+        limit("START_INTERVAL", Time(kube::START_INTERVAL), "a list or watch of the kind waits"),
+        limit("RETRY_MAX", Time(kube::RETRY_MAX), "a list or watch that fails is tried again"),
+        limit("SILENCE_MAX", Time(kube::SILENCE_MAX), "the watch is replaced"),
+        limit("ANSWER_TIMEOUT", Time(kube::ANSWER_TIMEOUT), "the request is given up"),
+        limit(
+            "LOSS_BELIEVED_MAX",
+            Count(kube::LOSS_BELIEVED_MAX as u64, "objects"),
+            "a list that lacks more, and over half, is repeated before it is believed",
+        ),
+        limit("WATCH_LINE_BYTES_MAX", Bytes(kube::LINE_BYTES_MAX as u64), "listed again"),
+        limit("LIST_PAGE_BYTES_MAX", Bytes(kube::PAGE_BYTES_MAX as u64), "listed again"),
+        limit(
+            "UPDATES_MAX",
+            Count(kube::UPDATES_MAX as u64, "updates"),
+            "reading from the API server pauses",
+        ),
+        limit("SNAPSHOT_WRITE_INTERVAL", Time(kube::WRITE_INTERVAL), "the write waits"),
     ]
 }
 

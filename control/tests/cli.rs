@@ -60,7 +60,8 @@ fn wrong_words_get_the_nearest_and_status_2() {
         (&["run", "x", "--timeout-connect", "5"], "500ms"),
         (&["run", "x", "--addresses", "pool:10.0.0.0/33"], "network"),
         (&["run"], "PATH"),
-        (&["run", "--kube"], "this build reads files"),
+        (&["run", "x", "--snapshot", "off"], "cannot be used with"),
+        (&["run", "x", "--kube"], "cannot be used with"),
         (&["histograms", "--admin", "x"], "ADDRESS:PORT"),
     ] {
         let output = ringway(args);
@@ -76,6 +77,58 @@ fn a_path_that_does_not_exist_is_bad_input() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("/no/such/file.yaml"));
     assert_eq!(ringway(&["check", "/no/such/file.yaml"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_cluster_that_cannot_be_found_is_no_start_and_the_remedy_is_said() {
+    let dir = directory("kubeconfig");
+    let file = dir.join("config");
+    fs::write(&file, "apiVersion: v1\nkind: Config\nclusters: []\n").unwrap();
+    let file = file.to_str().unwrap();
+    for (args, says) in [
+        (&["run", "--kube"][..], "--kubeconfig FILE or KUBECONFIG"),
+        (&["run", "--kube", "--kubeconfig", "/no/such/file"], "/no/such/file"),
+        (&["run", "--kube", "--kubeconfig", file, "--context", "nowhere"], "--context NAME"),
+    ] {
+        let output = ringway(args);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{args:?}: {error}");
+        assert!(error.contains(says), "{args:?}: {error}");
+    }
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_process_that_waits_for_its_cluster_says_for_what_and_ends_at_once_when_told() {
+    let dir = directory("kube-wait");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let config = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+         clusters: [{{name: c, cluster: {{server: 'http://{closed}'}}}}]\n\
+         contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\nusers: [{{name: u, user: {{}}}}]\n"
+    );
+    let file = dir.join("config");
+    fs::write(&file, config).unwrap();
+    let args = ["run", "--kube", "--snapshot", "off", "--shards", "1", "--runtime", "epoll"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+    command.args(args).arg("--kubeconfig").arg(&file).args(["--admin", &admin]);
+    command.env_clear().stdout(Stdio::piped()).stderr(Stdio::null());
+    let running = Running { child: command.spawn().unwrap(), ready: String::new(), admin };
+    while TcpStream::connect(&running.admin).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let why = loop {
+        let (code, why) = running.get("/readyz");
+        assert_eq!(code, 503);
+        if why.contains("away") {
+            break why;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    assert!(why.contains("not listed yet") && why.contains("HTTPRoute"), "{why}");
+    assert_eq!(running.end().0, Some(0));
+    fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]

@@ -13,7 +13,8 @@ pub fn start(level: LogLevel) {
         LogLevel::Error => "error",
         LogLevel::Warn => "warn",
         LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
+        // Ours; what the client of the API server does for each request is for `trace`.
+        LogLevel::Debug => "debug,hyper_util=info,rustls=info,tower=info",
         LogLevel::Trace => "trace",
     };
     let started = tracing_subscriber::fmt()

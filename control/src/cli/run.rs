@@ -56,7 +56,7 @@ pub struct ClusterArgs {
         env = "RINGWAY_KUBECONFIG",
         hide_env_values = true,
         value_name = "FILE",
-        requires = "kube"
+        conflicts_with = "paths"
     )]
     pub kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig [default: its current one]
@@ -65,7 +65,7 @@ pub struct ClusterArgs {
         env = "RINGWAY_CONTEXT",
         hide_env_values = true,
         value_name = "NAME",
-        requires = "kube"
+        conflicts_with = "paths"
     )]
     pub context: Option<String>,
     /// Where the last configuration is kept for a start while the API server is away
@@ -75,12 +75,12 @@ pub struct ClusterArgs {
         env = "RINGWAY_SNAPSHOT",
         hide_env_values = true,
         value_name = "DIR|off",
-        requires = "kube"
+        conflicts_with = "paths"
     )]
     pub snapshot: Option<Snapshot>,
     /// Keep certificates and their keys in it too, readable by this user only
     #[arg(long, env = "RINGWAY_SNAPSHOT_SECRETS", hide_env_values = true,
-          value_parser = clap::builder::BoolishValueParser::new(), requires = "kube")]
+          value_parser = clap::builder::BoolishValueParser::new(), conflicts_with = "paths")]
     pub snapshot_secrets: bool,
     /// Read Secrets of these namespaces only, for rights that allow no more [default: all]
     #[arg(
@@ -89,7 +89,7 @@ pub struct ClusterArgs {
         hide_env_values = true,
         value_name = "NAME,…",
         value_delimiter = ',',
-        requires = "kube"
+        conflicts_with = "paths"
     )]
     pub secret_namespaces: Vec<String>,
     /// Name of this replica in the Lease that says who writes statuses [default: the host's name and

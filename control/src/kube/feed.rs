@@ -85,6 +85,8 @@ pub(super) struct Feed {
     pub to: mpsc::Sender<Message>,
     /// Objects carry what a snapshot on disk needs.
     pub keeps_raw: bool,
+    /// A watch that is silent for this time is replaced.
+    pub silence: Duration,
     /// For kinds kept by name: which.
     pub wanted: Option<Arc<Wanted>>,
     /// Told when everything shall be listed again.
@@ -219,7 +221,7 @@ impl Feed {
         let seconds = f64::from(WATCH_SECONDS) * (1.0 + rhythm::unit_random());
         let watch = format!("watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds:.0}");
         let path = self.path(version, &format!("{watch}{query}"));
-        Ok(Lines::new(wire::get(&self.client, &path).await?))
+        Ok(Lines::new(wire::get(&self.client, &path).await?, self.silence))
     }
 
     fn path(&self, version: &str, query: &str) -> String {

@@ -1,8 +1,8 @@
 //! Configuration from the Kubernetes API.
 //!
-//! One feed per kind lists and watches ([`feed`]), objects are decoded one by one ([`item`]), what
-//! matters is told from what does not ([`contents`]), and the control loop builds from it
-//! ([`KubeSource`]). A snapshot on disk ([`archive`]) serves while the API server is away at a start.
+//! One feed per kind lists and watches (`feed`), objects are decoded one by one (`item`), what
+//! matters is told from what does not (`contents`), and the control loop builds from it
+//! (`KubeSource`). A snapshot on disk (`archive`) serves while the API server is away at a start.
 //! Started by `main.rs`. Invariant: nothing is ever served from a part of what the server holds.
 
 mod archive;

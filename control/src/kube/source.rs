@@ -19,7 +19,7 @@ use super::contents::Contents;
 use super::feed::{Feed, MISSING_RETRY, Message, State, Update, Wanted};
 use super::item::Item;
 use super::observed::ObservedStatuses;
-use super::wire::WireError;
+use super::wire::{SILENCE_MAX, WireError};
 use crate::api::{Kind, Name};
 use crate::resolve::Resolver;
 use crate::source::{Built, Source, accepted, host_addresses, problem_line};
@@ -38,7 +38,7 @@ pub const COMPLETE_TIMEOUT: Duration = Duration::from_secs(15);
 const TURNS_MAX: usize = 16;
 
 /// What the source is started with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Options {
     /// Where the snapshot on disk is, if anywhere.
     pub keep: Option<Keep>,
@@ -48,6 +48,20 @@ pub struct Options {
     pub addressing: Addressing,
     /// The Service that selects our own replicas, if there is one.
     pub replicas: Option<Name>,
+    /// A watch that is silent for this time is replaced.
+    pub silence: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            keep: None,
+            secret_namespaces: Vec::new(),
+            addressing: Addressing::default(),
+            replicas: None,
+            silence: SILENCE_MAX,
+        }
+    }
 }
 
 /// Configuration from the API server.
@@ -116,13 +130,14 @@ impl KubeSource {
             started: now,
             decide: Some(now + CONTACT_TIMEOUT),
         };
+        let silence = options.silence;
         for kind in Kind::ALL {
             if kind == Kind::Secret && !options.secret_namespaces.is_empty() {
                 for namespace in &options.secret_namespaces {
-                    source.feed(client, &to, kind, Some(namespace));
+                    source.feed(client, &to, silence, (kind, Some(namespace)));
                 }
             } else {
-                source.feed(client, &to, kind, None);
+                source.feed(client, &to, silence, (kind, None));
             }
         }
         source
@@ -138,8 +153,8 @@ impl KubeSource {
         &mut self,
         client: &Client,
         to: &mpsc::Sender<Message>,
-        kind: Kind,
-        namespace: Option<&Arc<str>>,
+        silence: Duration,
+        (kind, namespace): (Kind, Option<&Arc<str>>),
     ) {
         let relist = Arc::new(Notify::new());
         let feed = Feed {
@@ -149,6 +164,7 @@ impl KubeSource {
             client: client.clone(),
             to: to.clone(),
             keeps_raw: self.archive.as_ref().is_some_and(|archive| archive.keeps(kind)),
+            silence,
             wanted: kind.is_kept_by_name().then(|| Arc::clone(&self.wanted)),
             relist: Arc::clone(&relist),
             state: State::default(),
@@ -331,9 +347,12 @@ impl KubeSource {
 
     /// What is wrong between us and the API server.
     fn troubles(&self) -> Vec<String> {
-        let away = self.away().map(|_| {
-            "the API server is away: what is known keeps serving, changes are not seen".to_owned()
-        });
+        let meanwhile = if self.serves() {
+            "what is known keeps serving, changes are not seen"
+        } else {
+            "waiting for it"
+        };
+        let away = self.away().map(|_| format!("the API server is away: {meanwhile}"));
         let refused = self.feeds.iter().filter_map(|feed| {
             let error = feed.failure.as_ref().filter(|error| !error.is_away())?;
             let kind = feed.kind.as_str();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ::kube::Client;
 use ::kube::client::Body;
 use http_body_util::BodyExt;
+use hyper::body::Bytes;
 use hyper::header::{ACCEPT, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
 use serde::Deserialize;
@@ -184,7 +185,7 @@ fn answer_text(text: &[u8]) -> String {
 /// The whole of a body of at most `max` bytes.
 pub(super) async fn whole(mut body: Body, max: usize) -> Result<Vec<u8>, WireError> {
     let mut text = Vec::new();
-    while let Some(bytes) = next_bytes(&mut body).await? {
+    while let Some(bytes) = next_bytes(&mut body, SILENCE_MAX).await? {
         if text.len() + bytes.len() > max {
             return Err(WireError::Garbled(format!("more than {max} bytes")));
         }
@@ -193,10 +194,10 @@ pub(super) async fn whole(mut body: Body, max: usize) -> Result<Vec<u8>, WireErr
     Ok(text)
 }
 
-async fn next_bytes(body: &mut Body) -> Result<Option<hyper::body::Bytes>, WireError> {
+async fn next_bytes(body: &mut Body, silence: Duration) -> Result<Option<Bytes>, WireError> {
     loop {
-        let frame = tokio::time::timeout(SILENCE_MAX, body.frame()).await;
-        let frame = frame.map_err(|_| WireError::Silent(SILENCE_MAX))?;
+        let frame = tokio::time::timeout(silence, body.frame()).await;
+        let frame = frame.map_err(|_| WireError::Silent(silence))?;
         let Some(frame) = frame else { return Ok(None) };
         let frame = frame.map_err(|error| WireError::Unreachable(chain(&error)))?;
         if let Ok(bytes) = frame.into_data() {
@@ -209,6 +210,7 @@ async fn next_bytes(body: &mut Body) -> Result<Option<hyper::body::Bytes>, WireE
 #[derive(Debug)]
 pub(super) struct Lines {
     body: Body,
+    silence: Duration,
     buffer: Vec<u8>,
     /// Start of the next line.
     at: usize,
@@ -217,8 +219,9 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(body: Body) -> Self {
-        Self { body, buffer: Vec::new(), at: 0, searched: 0 }
+    /// `silence` is the longest time without a byte.
+    pub(super) fn new(body: Body, silence: Duration) -> Self {
+        Self { body, silence, buffer: Vec::new(), at: 0, searched: 0 }
     }
 
     /// The next whole line; `None` at the end. A last line without end is dropped: it was cut.
@@ -230,7 +233,7 @@ impl Lines {
                 break length;
             }
             self.compact();
-            match next_bytes(&mut self.body).await? {
+            match next_bytes(&mut self.body, self.silence).await? {
                 None => return Ok(None),
                 Some(bytes) => self.buffer.extend_from_slice(&bytes),
             }

@@ -117,6 +117,9 @@ impl Store {
             Object::Namespace(object) => insert(&mut all.namespaces, name, object),
             Object::ReferenceGrant(object) => insert(&mut all.reference_grants, name, object),
             Object::Secret(object) => {
+                if all.secrets.get(&name) == Some(&object) {
+                    return false;
+                }
                 self.put_certificate(&name, &object);
                 insert(&mut self.snapshot.secrets, name, object)
             }
