@@ -5,12 +5,14 @@
 //! say nothing are never touched.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::{Kind, Name};
 use crate::translate::Statuses;
+use crate::translate::status::RouteStatus;
 
 /// What the status of an object should be.
 #[derive(Debug, PartialEq)]
@@ -29,6 +31,11 @@ pub(super) fn of(statuses: &Statuses, kind: Kind, name: &Name) -> Desired {
         Kind::GatewayClass => entry(&statuses.gateway_classes, name),
         Kind::Gateway => entry(&statuses.gateways, name),
         Kind::HttpRoute => entry(&statuses.http_routes, name),
+        Kind::ListenerSet => entry(&statuses.listener_sets, name),
+        kind if kind.is_other_route() => {
+            let nothing = BTreeMap::new();
+            entry(statuses.other_routes.get(&kind).unwrap_or(&nothing), name)
+        }
         _ => Desired::Untouched,
     }
 }
@@ -74,9 +81,17 @@ pub(super) fn changes(old: &Statuses, new: &Statuses, mut note: impl FnMut(Kind,
     differing(&old.gateway_classes, &new.gateway_classes, |a, b| a == b, |name| note(kind, name));
     let kind = Kind::Gateway;
     differing(&old.gateways, &new.gateways, |a, b| a == b, |name| note(kind, name));
+    let same = |a: &Arc<RouteStatus>, b: &Arc<RouteStatus>| Arc::ptr_eq(a, b) || a == b;
     let kind = Kind::HttpRoute;
-    let same = |a: &_, b: &_| std::sync::Arc::ptr_eq(a, b) || a == b;
     differing(&old.http_routes, &new.http_routes, same, |name| note(kind, name));
+    let kind = Kind::ListenerSet;
+    differing(&old.listener_sets, &new.listener_sets, |a, b| a == b, |name| note(kind, name));
+    let nothing = BTreeMap::new();
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_other_route()) {
+        let old = old.other_routes.get(&kind).unwrap_or(&nothing);
+        let new = new.other_routes.get(&kind).unwrap_or(&nothing);
+        differing(old, new, same, |name| note(kind, name));
+    }
 }
 
 /// The keys whose values differ, by one walk over both maps.

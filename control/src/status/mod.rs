@@ -6,6 +6,7 @@
 
 mod desired;
 pub mod merge;
+mod objects;
 mod pace;
 mod request;
 pub mod shape;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 use kube::Client;
 use tokio::sync::watch;
 
+use self::objects::Objects;
+pub use self::objects::RESYNC_EVERY;
 pub use self::pace::{IN_FLIGHT_MAX, PAUSE_MAX};
 pub use self::writer::CONFLICTS_MAX;
 use self::writer::{Parts, Writer};
@@ -50,6 +53,14 @@ pub fn start(
 ) -> tokio::task::JoinHandle<()> {
     let Options { client, observed, installed, namespace, identity } = options;
     let (lease, leads) = Lease::new(client.clone(), &namespace, &identity);
+    let parts = objects::Parts {
+        client: client.clone(),
+        observed: observed.clone(),
+        statuses: installed.clone(),
+        leads: leads.clone(),
+        state: state.clone(),
+    };
+    tokio::spawn(Objects::new(parts).run());
     let parts = Parts { client, observed, statuses: installed, leads, state };
     tokio::spawn(Writer::new(parts).run());
     tokio::spawn(lease.keep(stop))

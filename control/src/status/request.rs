@@ -101,6 +101,8 @@ impl Fault {
         let again = again.filter(|seconds| *seconds > 0).map(|s| Duration::from_secs(s.into()));
         match status.code {
             404 => Self::Gone,
+            // Nothing new can be in a namespace that goes.
+            403 if status.message.contains("being terminated") => Self::Gone,
             409 => Self::Conflict,
             401 | 403 => Self::Denied(status.message.clone()),
             429 | 500.. => Self::Busy(status.message.clone(), again),

@@ -48,7 +48,6 @@ pub(super) fn assemble(
     let statuses = Statuses {
         gateway_classes: classes.statuses(),
         gateways: gateway_statuses,
-        infrastructure: infrastructure::plan(snapshot, &gateways),
         http_routes: routes
             .planned
             .iter()
@@ -56,6 +55,7 @@ pub(super) fn assemble(
             .collect(),
         listener_sets,
         other_routes: others.0,
+        infrastructure: infrastructure::plan(snapshot, &gateways),
     };
     Translation { ir: Ir { ports: ports(&gateways, attached), backends }, statuses, problems }
 }
@@ -81,6 +81,7 @@ fn ports(gateways: &[Planned], mut attached: Vec<Vec<AttachedRoute>>) -> Vec<ir:
         .iter()
         .flat_map(|gateway| gateway.all_listeners().map(move |listener| (gateway, listener)));
     for ((gateway, listener), routes) in listeners.zip(&mut attached) {
+        let sockets = gateway.site.sockets(listener.port);
         let Some(protocol) = listener.protocol.filter(|_| gateway.serves(listener)) else {
             continue;
         };
@@ -91,7 +92,7 @@ fn ports(gateways: &[Planned], mut attached: Vec<Vec<AttachedRoute>>) -> Vec<ir:
             tls: listener.tls.clone(),
             routes: std::mem::take(routes),
         };
-        for (address, port) in gateway.site.sockets(listener.port) {
+        for (address, port) in sockets {
             let entry = ports.entry((port, address)).or_insert_with(|| ir::Port {
                 address,
                 port,

@@ -138,12 +138,10 @@ impl Listener {
             return Condition::holds(kind, Reason::Programmed, message, generation);
         }
         let reason = self.conflict.as_ref().map_or(Reason::Invalid, |fault| fault.reason);
-        let message = self
-            .faults()
-            .next()
-            .map_or(std::borrow::Cow::Borrowed("The Gateway is not accepted"), |fault| {
-                std::borrow::Cow::Owned(fault.message.clone())
-            });
+        let message = self.faults().next().map_or(
+            std::borrow::Cow::Borrowed("The Gateway cannot serve, see its conditions"),
+            |fault| std::borrow::Cow::Owned(fault.message.clone()),
+        );
         Condition::fails(kind, reason, message, generation)
     }
 }

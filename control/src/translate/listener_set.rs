@@ -139,6 +139,11 @@ impl PlannedSet {
             let message = format!("These listeners cannot serve, see their conditions: {bad}");
             Condition::holds(accepted, Reason::ListenersNotValid, message, generation)
         };
+        if gateway.site.is_nowhere() {
+            let message = format!("Gateway {} has no address, see its conditions", gateway.name);
+            let reason = Reason::ParentNotProgrammed;
+            return vec![acceptance, Condition::fails(programmed, reason, message, generation)];
+        }
         let message = "The ListenerSet takes traffic";
         vec![acceptance, Condition::holds(programmed, Reason::Programmed, message, generation)]
     }

@@ -1,0 +1,1 @@
+//! The objects of Gateways against a scripted API server.
