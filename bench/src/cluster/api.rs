@@ -1,21 +1,15 @@
-//! The Kubernetes API as this benchmark uses it: plain JSON by path, blocking calls, watches that
-//! hand over raw events.
+//! The Kubernetes API as this benchmark uses it: plain JSON by path, blocking calls.
 //!
 //! Requests run on one thread of their own; callers block on their answers. Called by the other
-//! files here. Invariant: every call and every watch is bounded in time.
+//! files here. Invariant: every call is bounded in time.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use futures_io::AsyncBufRead;
 use kube::Client;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Request, WatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Request};
 use serde_json::Value;
 
 use super::objects::Kind;
@@ -25,37 +19,11 @@ use crate::process;
 const CALL_MAX: Duration = Duration::from_secs(60);
 /// So many calls of a bulk change are under way at once.
 const CONCURRENT: usize = 32;
-/// Nobody needs a watch for longer than this.
-pub(crate) const WATCH_MAX: Duration = Duration::from_secs(270);
-/// The server ends it after this many seconds.
-const WATCH_SECONDS: u32 = 280;
-
 /// A connection to the API server.
 #[derive(Clone)]
 pub(crate) struct Api {
     handle: tokio::runtime::Handle,
     client: Client,
-}
-
-/// One event of a watch, and when it was read.
-#[derive(Debug)]
-pub(crate) struct Event {
-    pub(crate) at: Instant,
-    /// The object, or the status that ended the watch.
-    pub(crate) object: Value,
-}
-
-/// Watches until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Watch {
-    pub(crate) events: mpsc::Receiver<Event>,
-    ended: Arc<AtomicBool>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
-    }
 }
 
 impl std::fmt::Debug for Api {
@@ -190,26 +158,6 @@ impl Api {
         }
     }
 
-    /// Watches a kind in one namespace or (empty) all, from a resource version on.
-    pub(crate) fn watch(
-        &self,
-        kind: Kind,
-        namespace: &str,
-        version: &str,
-    ) -> anyhow::Result<Watch> {
-        let (path, version) = (kind.path(namespace), version.to_owned());
-        let (client, ended) = (self.client.clone(), Arc::new(AtomicBool::new(false)));
-        let (send, events) = mpsc::channel();
-        let end = Arc::clone(&ended);
-        self.handle.spawn(async move {
-            let result = follow(client, (path, version), &send, &end).await;
-            if let (Err(error), false) = (result, end.load(Ordering::Relaxed)) {
-                eprintln!("note: a watch of {} ended: {error:#}", kind.plural());
-            }
-        });
-        Ok(Watch { events, ended })
-    }
-
     /// Runs one call and waits for it.
     fn wait<T: Send + 'static>(
         &self,
@@ -236,40 +184,4 @@ async fn delete(client: Client, kind: Kind, namespace: String, name: String) -> 
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot delete {} {name}", kind.plural())),
     }
-}
-
-/// Reads lines until the watch ends on either side.
-async fn follow(
-    client: Client,
-    (path, version): (String, String),
-    send: &mpsc::Sender<Event>,
-    ended: &AtomicBool,
-) -> anyhow::Result<()> {
-    let parameters = WatchParams::default().timeout(WATCH_SECONDS);
-    let request = Request::new(path).watch(&parameters, &version)?;
-    let mut stream = pin!(client.request_stream(request).await?);
-    let mut line = Vec::new();
-    while !ended.load(Ordering::Relaxed) {
-        let used = poll_fn(|context| {
-            stream.as_mut().poll_fill_buf(context).map_ok(|bytes| {
-                let used = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
-                line.extend_from_slice(&bytes[..used]);
-                used
-            })
-        })
-        .await?;
-        if used == 0 {
-            return Ok(());
-        }
-        stream.as_mut().consume(used);
-        if line.last() == Some(&b'\n') {
-            let at = Instant::now();
-            let mut event: Value = serde_json::from_slice(&line)?;
-            line.clear();
-            if send.send(Event { at, object: event["object"].take() }).is_err() {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
 }

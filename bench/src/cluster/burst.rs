@@ -10,11 +10,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::api::{WATCH_MAX, Watch};
 use super::objects::{self, Kind};
 use super::report::Burst;
 use super::served::{Question, Verdict, wait_for_all};
 use super::stage::Stage;
+use super::watch::{WATCH_MAX, Watch};
 use crate::process;
 
 /// One accepted route in so many is asked for.
@@ -48,7 +48,7 @@ pub(crate) fn measure(stage: &mut Stage<'_>) -> anyhow::Result<Burst> {
     eprintln!("a burst of {count} routes");
     let namespace = stage.namespace().to_owned();
     let (_, version) = stage.api.list(Kind::HttpRoute, &namespace)?;
-    let watch = stage.api.watch(Kind::HttpRoute, &namespace, &version)?;
+    let watch = Watch::start(Kind::HttpRoute, &namespace, &version)?;
     let (questions, asked) = mpsc::channel();
     let prober = thread::spawn(move || probe(asked));
     let base = stage.question("", "");

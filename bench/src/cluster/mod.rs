@@ -14,6 +14,7 @@ mod restart;
 mod served;
 mod stage;
 mod switches;
+mod watch;
 
 use std::fs;
 use std::net::IpAddr;

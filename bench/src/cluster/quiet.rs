@@ -7,13 +7,13 @@
 use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::api::Watch;
 use super::objects::{self, Kind};
 use super::report::Quiet;
 use super::stage::Stage;
+use super::watch::Watch;
 use crate::process::{self, cpu};
 
 /// The kinds that a controller of the Gateway API writes.
@@ -67,7 +67,7 @@ fn watches(stage: &Stage<'_>) -> anyhow::Result<Vec<(Kind, Watch)>> {
     let mut watches = Vec::new();
     for kind in WATCHED {
         let (_, version) = stage.api.list(kind, "")?;
-        watches.push((kind, stage.api.watch(kind, "", &version)?));
+        watches.push((kind, Watch::start(kind, "", &version)?));
     }
     Ok(watches)
 }
@@ -98,7 +98,6 @@ fn count(watch: &Watch, without: &str) -> anyhow::Result<u64> {
     loop {
         match watch.events.try_recv() {
             Ok(event) => {
-                ensure!(event.object["kind"] != "Status", "ended by {}", event.object);
                 count += u64::from(is_others(&event.object, without));
             }
             Err(TryRecvError::Empty) => return Ok(count),
