@@ -41,6 +41,9 @@ pub(crate) struct BackendArgs {
     /// Answer with the value of this request field in a response field `NAME-echo`
     #[arg(long, value_name = "NAME")]
     echo: Option<String>,
+    /// Name this backend in the response field `x-bench-backend`
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
     /// Use the epoll backend instead of io_uring
     #[arg(long)]
     epoll: bool,
@@ -52,6 +55,7 @@ struct Answers {
     body: u64,
     delay: Duration,
     echo: Option<String>,
+    name: Option<String>,
 }
 
 /// Serves until killed.
@@ -60,6 +64,7 @@ pub(crate) fn run(args: &BackendArgs) -> anyhow::Result<()> {
         body: args.body.min(BODY_MAX),
         delay: Duration::from_millis(args.delay),
         echo: args.echo.clone(),
+        name: args.name.clone(),
     });
     let address = SocketAddr::new(args.address, args.port);
     let options = Options { core: args.core.map(CoreId), ..Options::default() };
@@ -110,7 +115,8 @@ struct Connection<R: Runtime> {
 
 impl<R: Runtime> Connection<R> {
     fn new(sink: R::Sink, answers: Rc<Answers>) -> Self {
-        let block = Block { size: answers.body, bytes: response(answers.body, None) };
+        let bytes = response(answers.body, answers.name.as_deref(), None);
+        let block = Block { size: answers.body, bytes };
         Self { sink, answers, block, head: Vec::new() }
     }
 
@@ -171,11 +177,12 @@ impl<R: Runtime> Connection<R> {
     /// Readies the response to a request, and says what body follows the head.
     fn prepare(&mut self, head: &[u8]) -> Result<Body, BadMessage> {
         let size = wanted(http::target(head).unwrap_or_default(), self.answers.body);
+        let own = self.answers.name.as_deref();
         if let Some(name) = &self.answers.echo {
             let value = http::field(head, name).unwrap_or(b"none");
-            self.block = Block { size, bytes: response(size, Some((name, value))) };
+            self.block = Block { size, bytes: response(size, own, Some((name, value))) };
         } else if self.block.size != size {
-            self.block = Block { size, bytes: response(size, None) };
+            self.block = Block { size, bytes: response(size, own, None) };
         }
         Ok(Body::of_request(http::framing(head)?))
     }
@@ -209,12 +216,17 @@ fn wanted(target: &[u8], default: u64) -> u64 {
     }
 }
 
-fn response(size: u64, echo: Option<(&str, &[u8])>) -> Vec<u8> {
+fn response(size: u64, own_name: Option<&str>, echo: Option<(&str, &[u8])>) -> Vec<u8> {
     let mut out = format!(
         "HTTP/1.1 200 OK\r\nserver: bench\r\ncontent-type: application/octet-stream\r\n\
          cache-control: no-store\r\ncontent-length: {size}\r\n"
     )
     .into_bytes();
+    if let Some(name) = own_name {
+        out.extend_from_slice(b"x-bench-backend: ");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
     if let Some((name, value)) = echo {
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b"-echo: ");
@@ -243,10 +255,11 @@ mod tests {
 
     #[test]
     fn a_response_says_its_own_length() {
-        let bytes = response(300, Some(("x-epoch", b"7")));
+        let bytes = response(300, Some("a"), Some(("x-epoch", b"7")));
         let end = http::head_end(&bytes).unwrap();
         assert_eq!(http::framing(&bytes[..end]).unwrap().length, Some(300));
         assert_eq!(http::field(&bytes[..end], "x-epoch-echo"), Some(&b"7"[..]));
+        assert_eq!(http::field(&bytes[..end], "x-bench-backend"), Some(&b"a"[..]));
         assert_eq!(bytes.len() - end, 300);
     }
 }

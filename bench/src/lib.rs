@@ -4,6 +4,7 @@
 //! starts has ended when the command ends.
 
 mod backend;
+mod cluster;
 mod compare;
 mod http;
 mod idle;
@@ -55,6 +56,14 @@ enum Command {
     ///
     /// Example: bench scale --routes 10000 --edits-under-load
     Scale(scale::ScaleArgs),
+    /// Controllers of the Gateway API on a Kubernetes cluster: from a write to its effect
+    ///
+    /// Runs where the gateway's addresses can be reached (inside the node's network) with KUBECONFIG
+    /// set. Every controller named is started, measured alone and stopped, one after the other.
+    ///
+    /// Example: bench cluster --controller 'ringway,ringway,ringway.dev/gateway-controller,ringway
+    /// run --kube --addresses pool:10.245.0.0/25'
+    Cluster(cluster::ClusterArgs),
     /// Memory of idle keep-alive connections
     ///
     /// Example: bench idle --connections 10000 --peers haproxy,nginx
@@ -76,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Scale(args) => scale::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Idle(args) => idle::run(&args),
         Command::Soak(args) => soak::run(&args),
     };

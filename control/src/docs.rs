@@ -11,6 +11,7 @@ use proxy::fault::Fault;
 use crate::cli::Cli;
 use crate::limits;
 use crate::metrics::{BUCKETS, SERIES_MAX, catalog};
+use crate::translate::FEATURES;
 
 /// Every generated page: its file name under `docs/` and its text.
 #[must_use]
@@ -110,8 +111,56 @@ fn configuration() -> String {
          | SIGTERM, SIGINT | drain, at most for `--drain-timeout`; a second one ends at once |\n\
          | SIGHUP | read everything again and reopen the access log |\n",
     );
+    gateway_api(&mut out);
     out
 }
+
+fn gateway_api(out: &mut String) {
+    out.push_str(GATEWAY_API);
+    out.push_str("\nFeatures of the conformance suite that every GatewayClass of ours claims:\n\n");
+    for name in FEATURES {
+        let _ = writeln!(out, "- `{name}`");
+    }
+}
+
+/// What of the API is served, and what is said to the rest.
+const GATEWAY_API: &str = r#"
+## Gateway API
+
+Version 1.7 (1.5 and 1.6 too). Everything that is not served is told by a condition of the object that
+asks for it, by `ringway check` with file and line, and under `/status`; nothing is left out silently.
+
+| kind | served |
+|---|---|
+| GatewayClass | whole, but `parametersRef` (Accepted=False, InvalidParameters) |
+| Gateway, ListenerSet | listeners with protocol HTTP and HTTPS; several per port by hostname, `allowedRoutes` and `allowedListeners` by Same, All, Selector and None |
+| HTTPRoute | whole, but what the next table names |
+| ReferenceGrant | from HTTPRoute to Service, from Gateway and ListenerSet to Secret |
+| Service, EndpointSlice, Secret, Namespace | as far as the above refer to them |
+| BackendTLSPolicy | no: a Service that one protects answers 500, it is never spoken to in the clear |
+| GRPCRoute, TLSRoute, TCPRoute, UDPRoute | no: Accepted=False, NotAllowedByListeners |
+
+| what | where | what happens |
+|---|---|---|
+| protocols TCP, TLS, UDP and others | listener | Accepted=False, UnsupportedProtocol; other listeners serve |
+| `tls.mode: Passthrough`, `filters` | listener | Accepted=False, UnsupportedValue |
+| `spec.tls.frontend` (client certificates) | Gateway | HTTPS listeners that it applies to stay closed: Accepted=False, UnsupportedValue |
+| `spec.tls.backend` (own certificate towards backends) | Gateway | ResolvedRefs=False, InvalidClientCertificateRef |
+| `infrastructure.parametersRef` | Gateway | Accepted=False, InvalidParameters |
+| address types other than IPAddress | Gateway | Accepted=False, UnsupportedAddress |
+| filters ExternalAuth and ExtensionRef, `sessionPersistence` | rule | the route is refused: Accepted=False, UnsupportedValue |
+| RequestRedirect and CORS on a backend | rule | the same; move the filter to the rule |
+| header edits of `Host`, `Connection`, `Content-Length` and what else frames a message | filter | the same; URLRewrite changes the host |
+| a match that no request can meet, a wrong regular expression | rule | the rule is dropped, PartiallyInvalid=True; the route is refused if no rule is left |
+| backends other than Services | backendRef | ResolvedRefs=False, InvalidKind; its share answers 500 |
+| `appProtocol` other than `http` and `kubernetes.io/ws` | backendRef | ResolvedRefs=False, UnsupportedProtocol; its share answers 500 |
+
+Where the API leaves a choice: a route's retries wait 25 ms at first unless `backoff` says otherwise and
+cover connection errors always; a timeout of `0s` is none; of two routes on one listener the one with the
+more specific hostname goes first, and what it does not match passes on to the other; conflicting
+listeners of one Gateway or ListenerSet are all refused, a ListenerSet loses to its Gateway and to older
+ListenerSets.
+"#;
 
 fn command_section(out: &mut String, command: &Command) {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();

@@ -5,6 +5,7 @@
 
 use control::api::{Kind, Name};
 use control::store::Store;
+use control::translate::status::{ConditionStatus, ConditionType, Reason};
 use control::translate::{Cache, Translation, translate};
 use control::yaml;
 
@@ -174,4 +175,29 @@ fn a_secret_that_turned_bad_is_told_and_still_served() {
     });
     let served = after.ir.ports.iter().any(|port| port.port == 443);
     assert!(!served, "a removed Secret is served no longer");
+}
+
+#[test]
+fn an_installed_api_of_another_version_is_told_by_the_class_and_still_served() {
+    let class = r#"
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: ringway}
+spec: {controllerName: ringway.dev/gateway-controller}
+"#;
+    let versions = |found: &Translation| {
+        let class = found.statuses.gateway_classes.get(&Name::new("", "ringway"))?;
+        let mut conditions = class.conditions.iter();
+        let found = conditions.find(|found| found.kind == ConditionType::SupportedVersion)?;
+        Some((found.status, found.reason))
+    };
+    let (before, after) = edited(|store| put(store, class));
+    assert_eq!(before.ir, after.ir);
+    assert_eq!(versions(&after), Some((ConditionStatus::True, Reason::SupportedVersion)));
+    let (before, after) = edited(|store| {
+        put(store, class);
+        store.set_bundle_version(Some("v1.99.0".into()));
+    });
+    assert_eq!(before.ir, after.ir);
+    assert_eq!(versions(&after), Some((ConditionStatus::False, Reason::UnsupportedVersion)));
 }

@@ -1,7 +1,7 @@
 //! An allocator that counts, so that tests can prove that a hot path allocates nothing.
 //!
-//! It is the system's allocator with one counter per thread that asks to be counted; programs never
-//! install it. Invariant: counting changes nothing about the memory that is handed out.
+//! It is the system's allocator with a counter for each thread and one for all of them; programs
+//! never install it. Invariant: counting changes nothing about the memory that is handed out.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -15,6 +15,7 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static IGNORED: Cell<bool> = const { Cell::new(false) };
+    static OF_THIS_THREAD: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Allocations so far on all threads that are not ignored.
@@ -23,13 +24,20 @@ pub fn allocations() -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed)
 }
 
-/// Leaves this thread out of the count from now on.
+/// Allocations so far on this thread, ignored or not.
+#[must_use]
+pub fn allocations_of_this_thread() -> u64 {
+    OF_THIS_THREAD.get()
+}
+
+/// Leaves this thread out of [`allocations`] from now on.
 pub fn ignore_this_thread() {
     IGNORED.with(|ignored| ignored.set(true));
 }
 
 fn count() {
-    // At the very end of a thread its flag is gone; nothing that matters happens there.
+    // At the very end of a thread its cells are gone; nothing that matters happens there.
+    let _ = OF_THIS_THREAD.try_with(|count| count.set(count.get() + 1));
     if !IGNORED.try_with(Cell::get).unwrap_or(true) {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
     }
@@ -41,6 +49,12 @@ unsafe impl GlobalAlloc for Counting {
         count();
         // SAFETY: the caller keeps `GlobalAlloc`'s contract.
         unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {

@@ -5,52 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use runtime::alloc::{Counting, allocations_of_this_thread};
 use runtime::{Epoll, Listener, Monoio, Options, Runtime, Sink, Size, StartError, Stream};
 
 const WARM_UP: usize = 5_000;
 const ROUNDS: usize = 20_000;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The system's allocator, counting what each thread asks for.
-struct Counting;
-
-fn count() {
-    // At the end of a thread there is nothing left to count with.
-    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-}
-
-// SAFETY: every call goes to the system's allocator unchanged; counting neither allocates nor
-// unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: as the caller promises.
-        unsafe { System.realloc(old, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(old, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -75,7 +34,7 @@ fn allocations<R: Runtime>(size: Size, bytes: usize) -> Result<u64, StartError> 
         let mut before = 0;
         for round in 0..WARM_UP + ROUNDS {
             if round == WARM_UP {
-                before = ALLOCATIONS.get();
+                before = allocations_of_this_thread();
             }
             message = sink.send(message).await.unwrap();
             let mut received = 0;
@@ -85,7 +44,7 @@ fn allocations<R: Runtime>(size: Size, bytes: usize) -> Result<u64, StartError> 
                 received += buf.len();
             }
         }
-        ALLOCATIONS.get() - before
+        allocations_of_this_thread() - before
     })
 }
 
@@ -103,9 +62,9 @@ fn none_on<R: Runtime>() {
 
 #[test]
 fn the_counter_counts() {
-    let before = ALLOCATIONS.get();
+    let before = allocations_of_this_thread();
     drop(std::hint::black_box(Box::new(1)));
-    assert!(ALLOCATIONS.get() > before);
+    assert!(allocations_of_this_thread() > before);
 }
 
 #[test]

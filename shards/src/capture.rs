@@ -22,8 +22,8 @@ enum State {
     Untouched,
     /// Some of it was.
     Partial,
-    /// All of it was, and it is here. `keep_alive` as the request says.
-    Whole { keep_alive: bool },
+    /// All of it was, and it is here.
+    Whole,
     /// It does not fit.
     TooLarge,
 }
@@ -57,18 +57,20 @@ impl Capture {
     }
 
     /// The upload is complete.
-    pub(crate) fn finish(&self, keep_alive: bool) {
+    pub(crate) fn finish(&self) {
         if self.state.get() == State::Partial {
-            self.state.set(State::Whole { keep_alive });
+            self.state.set(State::Whole);
         }
     }
 
-    /// Whether the request may keep the client's connection, if its body is here.
-    pub(crate) fn whole(&self) -> Option<bool> {
-        match self.state.get() {
-            State::Whole { keep_alive } => Some(keep_alive),
-            State::Untouched | State::Partial | State::TooLarge => None,
-        }
+    /// Whether the body is here.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.state.get() == State::Whole
+    }
+
+    /// Whether it may yet become whole: some of it is here.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.state.get() == State::Partial
     }
 
     /// Whether the client still has all of the body.
@@ -76,11 +78,11 @@ impl Capture {
         self.state.get() == State::Untouched
     }
 
-    /// Appends the body, if it is here; returns its length.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) -> usize {
-        let bytes = self.bytes.borrow();
+    /// Appends the body if it is here; returns its length.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) -> Option<usize> {
+        let bytes = self.is_whole().then(|| self.bytes.borrow())?;
         out.extend_from_slice(&bytes);
-        bytes.len()
+        Some(bytes.len())
     }
 }
 
@@ -90,25 +92,31 @@ mod tests {
 
     #[test]
     fn a_body_is_captured_whole_or_not_at_all() {
+        let mut out = Vec::new();
         let capture = Capture::new(true);
-        assert!(capture.is_untouched() && capture.whole().is_none());
+        assert!(capture.is_untouched() && !capture.is_partial());
         capture.begin();
         capture.add(b"abc");
-        assert!(!capture.is_untouched() && capture.whole().is_none());
+        assert!(!capture.is_untouched() && capture.is_partial());
+        assert_eq!(capture.write(&mut out), None);
         capture.add(&vec![b'x'; limits::CAPTURE_BYTES_MAX - 3]);
-        capture.finish(true);
-        assert_eq!(capture.whole(), Some(true));
-        let large = Capture::new(true);
-        large.begin();
-        large.add(&vec![b'x'; limits::CAPTURE_BYTES_MAX]);
-        large.add(b"x");
-        large.add(b"y");
-        large.finish(true);
-        assert_eq!((large.whole(), large.write(&mut Vec::new())), (None, 0));
-        let unwanted = Capture::new(false);
-        unwanted.begin();
-        unwanted.add(b"a");
-        unwanted.finish(true);
-        assert_eq!((unwanted.whole(), unwanted.write(&mut Vec::new())), (None, 0));
+        capture.finish();
+        assert!(capture.is_whole());
+        assert_eq!(capture.write(&mut out), Some(limits::CAPTURE_BYTES_MAX));
+    }
+
+    #[test]
+    fn a_body_beyond_the_bound_or_that_nobody_wants_is_not_kept() {
+        for (wanted, length) in [(true, limits::CAPTURE_BYTES_MAX), (false, 0)] {
+            let capture = Capture::new(wanted);
+            capture.begin();
+            for piece in [&vec![b'x'; length][..], b"x", b"y"] {
+                capture.add(piece);
+            }
+            capture.finish();
+            assert!(!capture.is_whole() && !capture.is_partial());
+            assert_eq!(capture.write(&mut Vec::new()), None);
+            assert_eq!(capture.bytes.borrow().capacity(), 0);
+        }
     }
 }

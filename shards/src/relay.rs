@@ -181,7 +181,7 @@ pub(crate) struct Upload<'u> {
     pub(crate) upstream: Abort,
     /// Set before that.
     pub(crate) cut: &'u Cell<Option<Fault>>,
-    /// Gets a copy of what goes out.
+    /// Gets a copy of what goes out, and what would have gone to a backend that takes no more.
     pub(crate) capture: Option<&'u Capture>,
 }
 
@@ -216,6 +216,7 @@ async fn pump<R: Runtime>(
     let quota = limits::body_bytes_min(task.window);
     // Bytes and time of the current window; time in which the backend takes none is not counted.
     let (mut in_window, mut waited) = (0, Duration::ZERO);
+    let mut sending = true;
     loop {
         let Ok(moved) = decode(&mut client.input, &mut body, &mut encoder, &mut out) else {
             return UploadEnd::Failed(Fault::Malformed(400));
@@ -230,14 +231,23 @@ async fn pump<R: Runtime>(
             }
             // The time that the backend takes is not the client's.
             client.deadline.clear();
-            out = match sink.send(out).await {
-                Ok(out) => out,
-                Err(_) => return UploadEnd::Refused,
-            };
+            if sending {
+                match sink.send(out).await {
+                    Ok(sent) => out = sent,
+                    Err(_) => (sending, out) = (false, Vec::new()),
+                }
+            }
             out.clear();
         }
         if body.is_done() {
-            return UploadEnd::Whole(out);
+            if let Some(capture) = task.capture {
+                capture.finish();
+            }
+            return if sending { UploadEnd::Whole(out) } else { UploadEnd::Refused };
+        }
+        // A backend that takes no more may be followed by one that does.
+        if !sending && !task.capture.is_some_and(Capture::is_partial) {
+            return UploadEnd::Refused;
         }
         if in_window >= quota {
             (in_window, waited) = (0, Duration::ZERO);

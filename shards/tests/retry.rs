@@ -18,6 +18,8 @@ use support::{
 const LIMIT: Duration = Duration::from_millis(150);
 const BAD: &str = "HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy";
 
+const CLOSES: &str = "\r\nconnection: close\r\n\r\n";
+
 fn retry(attempts: u32) -> ir::Retry {
     ir::Retry { codes: vec![500, 503], attempts, backoff: Duration::from_millis(1) }
 }
@@ -183,6 +185,64 @@ fn an_uploaded_body_is_replayed_byte_for_byte() {
             assert!(tries.iter().all(|one| one == &tries[0]), "{runtime:?}");
             client.write_all(GET).unwrap();
             read_until(&mut client, "hello");
+            world.stop();
+        }
+    }
+}
+
+/// A backend that fails as soon as it has some of a first request: it answers, or hangs up.
+fn hasty(answers: bool) -> Recorded {
+    Recorded::start(move |mut tap, number| {
+        if number == 0 {
+            tap.read();
+            if answers {
+                tap.write(BAD.replace("\r\n\r\n", CLOSES).as_bytes());
+                while tap.read().is_some() {}
+            }
+            return;
+        }
+        while tap.request().is_some() {
+            tap.write(OK.as_bytes());
+        }
+    })
+}
+
+#[test]
+fn a_body_that_is_still_on_its_way_is_received_for_the_next_try() {
+    for runtime in backends() {
+        for answers in [true, false] {
+            let backend = hasty(answers);
+            let ir = policy(&[backend.address], retry(1), ir::Timeouts::default());
+            let world = World::start(runtime, &ir, named());
+            let mut client = world.connect();
+            client.write_all(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n").unwrap();
+            for piece in [b"abc", b"def", b"ghi"] {
+                thread::sleep(Duration::from_millis(60));
+                client.write_all(piece).unwrap();
+            }
+            let answer = read_until(&mut client, "hello");
+            assert!(answer.starts_with("HTTP/1.1 200"), "{runtime:?} {answer}");
+            assert!(backend.text().ends_with("\r\n\r\nabcdefghi"), "{runtime:?}");
+            client.write_all(GET).unwrap();
+            read_until(&mut client, "hello");
+            world.stop();
+        }
+    }
+}
+
+#[test]
+fn a_body_that_does_not_come_leaves_the_first_answer_standing() {
+    for runtime in backends() {
+        for (answers, expect) in [(true, ""), (false, ""), (true, "Expect: 100-continue\r\n")] {
+            let backend = hasty(answers);
+            let ir = policy(&[backend.address], retry(1), ir::Timeouts::default());
+            let world = World::start(runtime, &ir, named());
+            let head = format!("POST /a HTTP/1.1\r\nHost: x\r\n{expect}Content-Length: 9\r\n\r\n");
+            let answer = world.exchange(head.as_bytes());
+            let status = if answers { 503 } else { 502 };
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{runtime:?} {answer}");
+            assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{runtime:?} {answer}");
+            assert_eq!(backend.text().matches("POST /a").count(), 1, "{runtime:?}");
             world.stop();
         }
     }

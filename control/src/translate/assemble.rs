@@ -184,7 +184,7 @@ fn programmed(gateway: &Planned) -> Condition {
     if let Some(fault) = gateway.unassigned.as_ref().filter(|_| gateway.fault.is_none()) {
         return Condition::fails(kind, fault.reason, fault.message.clone(), generation);
     }
-    if gateway.listeners.iter().any(|listener| gateway.serves(listener)) {
+    if gateway.all_listeners().any(|listener| gateway.serves(listener)) {
         let message = "The Gateway takes traffic";
         Condition::holds(kind, Reason::Programmed, message, generation)
     } else {

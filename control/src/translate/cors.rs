@@ -114,7 +114,7 @@ mod tests {
             (Cors { expose_headers: list("a\r\nb"), ..plain.clone() }, "cors.exposeHeaders[1]"),
             (Cors { allow_methods: list("*"), ..plain.clone() }, "cors.allowMethods[1]"),
             (Cors { allow_origins: vec!["x".into()], ..plain.clone() }, "cors.allowOrigins[0]"),
-            (Cors { max_age: 0, ..plain.clone() }, "cors.maxAge"),
+            (Cors { max_age: 0, ..plain }, "cors.maxAge"),
         ] {
             assert_eq!(translate(&spec, "cors").unwrap_err().field, field);
         }

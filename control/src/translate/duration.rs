@@ -27,6 +27,11 @@ fn parse(text: &str) -> Option<Duration> {
     None
 }
 
+/// Whether the text is a duration.
+pub(crate) fn is_duration(text: &str) -> bool {
+    parse(text).is_some()
+}
+
 fn read(text: &str, field: &str) -> Result<Duration, Fault> {
     parse(text).ok_or_else(|| {
         let message = format!("{field} is not a duration: write whole h, m, s and ms, as 1m30s");
@@ -132,7 +137,7 @@ mod tests {
         for (spec, field) in [
             (Retry { codes: vec![500, 200], ..plain.clone() }, "retry.codes[1]"),
             (Retry { attempts: -1, ..plain.clone() }, "retry.attempts"),
-            (Retry { backoff: Some("soon".into()), ..plain.clone() }, "retry.backoff"),
+            (Retry { backoff: Some("soon".into()), ..plain }, "retry.backoff"),
         ] {
             assert_eq!(retry(&spec, "retry").unwrap_err().field, field);
         }

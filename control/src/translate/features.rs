@@ -4,7 +4,7 @@
 //! Invariant: nothing is claimed that is not served.
 
 /// Every claimed feature.
-pub(super) const ALL: &[&str] = &[
+pub const ALL: &[&str] = &[
     "Gateway",
     "GatewayAddressEmpty",
     "GatewayHTTPListenerIsolation",

@@ -310,6 +310,28 @@ mod tests {
     }
 
     #[test]
+    fn a_redirect_and_a_rewrite_do_not_go_together() {
+        let filters: Vec<Filter> = serde_json::from_str(
+            r#"[{"type": "URLRewrite", "urlRewrite": {}}, {"type": "RequestRedirect", "requestRedirect": {}}]"#,
+        )
+        .unwrap();
+        let mut follow = |_: &BackendRef, _: &str| ir::Target::Backend("default/b:80".into());
+        let fault = translate(&filters, "filters", &mut follow).unwrap_err();
+        assert_eq!(fault.reason, Reason::IncompatibleFilters);
+    }
+
+    #[test]
+    fn an_unknown_filter_and_one_without_its_content_are_refused() {
+        for (json, field) in [
+            (r#"{"type": "Newer"}"#, "filters[0].type"),
+            (r#"{"type": "CORS"}"#, "filters[0]"),
+            (r#"{"type": "RequestMirror"}"#, "filters[0]"),
+        ] {
+            assert_eq!(refused(json).as_deref(), Some(field), "{json}");
+        }
+    }
+
+    #[test]
     fn a_mirror_takes_a_share_of_all_requests() {
         let share = |rest: &str| {
             let json = format!(

@@ -46,15 +46,14 @@ impl Planned {
         self.is_accepted() && !self.site.is_nowhere() && listener.is_programmed()
     }
 
-    /// The ports that its listeners name.
-    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
-        let supported = self.all_listeners().filter(|listener| listener.protocol.is_some());
-        supported.map(|listener| listener.port)
-    }
-
     /// Its own listeners, then those of its ListenerSets: the order in which they are numbered.
     pub(super) fn all_listeners(&self) -> impl Iterator<Item = &Listener> {
         self.listeners.iter().chain(self.sets.iter().flat_map(|set| &set.listeners))
+    }
+
+    /// The ports that its listeners name.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.all_listeners().filter(|listener| listener.protocol.is_some()).map(|one| one.port)
     }
 }
 

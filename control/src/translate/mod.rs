@@ -39,6 +39,8 @@ use proxy::ir::Ir;
 use crate::store::Snapshot;
 pub use address::{Addressing, SERVICE_PORTS};
 pub(crate) use cors::is_origin;
+pub(crate) use duration::is_duration;
+pub use features::ALL as FEATURES;
 pub use pool::Pool;
 pub use status::{Problem, Statuses};
 

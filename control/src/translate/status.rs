@@ -23,15 +23,15 @@ pub struct Statuses {
     pub gateways: BTreeMap<Name, GatewayStatus>,
     /// Routes that name one of those Gateways or ListenerSets.
     pub http_routes: BTreeMap<Name, Arc<RouteStatus>>,
-    /// Objects that should exist for each Gateway that is not refused.
-    #[serde(skip)]
-    pub infrastructure: BTreeMap<Name, Arc<Infrastructure>>,
     /// ListenerSets that name one of those Gateways.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub listener_sets: BTreeMap<Name, ListenerSetStatus>,
     /// Routes of the kinds that are not served ([`Kind::is_other_route`]) and name one of them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub other_routes: BTreeMap<Kind, BTreeMap<Name, Arc<RouteStatus>>>,
+    /// Objects that should exist for each Gateway that is not refused.
+    #[serde(skip)]
+    pub infrastructure: BTreeMap<Name, Arc<Infrastructure>>,
 }
 
 /// Something in an object that is refused.

@@ -155,6 +155,24 @@ async fn a_watch_that_ends_again_and_again_is_no_hot_loop() {
 }
 
 #[tokio::test]
+async fn reading_again_lists_every_kind_once_more_and_misses_nothing() {
+    let fake = Fake::start(2).await;
+    let mut source = started(&fake, 2).await;
+    // The watch never hears of what is shown again.
+    let all = fake.hide("httproutes", 1);
+    source.reread();
+    follow(&mut source, 1, 1).await;
+    fake.show("httproutes", all);
+    source.reread();
+    follow(&mut source, 1, 2).await;
+    let asked = fake.requests("httproutes");
+    assert_eq!(asked.len(), 3);
+    for pair in asked.windows(2) {
+        assert!(pair[1].0 - pair[0].0 + GRAIN >= START_INTERVAL, "{pair:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_kind_without_crd_is_empty_until_it_appears() {
     let fake = Fake::start(2).await;
     fake.set_missing("httproutes", true);

@@ -19,8 +19,13 @@
 - --log-level={{ .Values.logLevel }}
 - --trusted-hops={{ int .Values.trustedHops }}
 - --drain-timeout={{ int .Values.drainSeconds }}s
-{{- if ne .Values.snapshot.type "none" }}
+{{- if eq .Values.snapshot.type "none" }}
+- --snapshot=off
+{{- else }}
 - --snapshot=/var/lib/ringway
+{{- if .Values.snapshot.secrets }}
+- --snapshot-secrets
+{{- end }}
 {{- end }}
 {{- range .Values.extraArgs }}
 - {{ . | quote }}
@@ -54,6 +59,8 @@
     fieldRef:
       fieldPath: {{ $path }}
 {{- end }}
+- name: RINGWAY_REPLICA_SERVICE
+  value: {{ include "ringway.fullname" . }}-replicas
 {{- with .Values.rbac.secretNamespaces }}
 - name: RINGWAY_SECRET_NAMESPACES
   value: {{ join "," . | quote }}

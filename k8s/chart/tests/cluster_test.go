@@ -112,10 +112,10 @@ func TestTheAPIServerAcceptsEveryObject(t *testing.T) {
 func TestTheAccountMayDoWhatItNeedsAndNoMore(t *testing.T) {
 	cluster := connect(t)
 	const own = "ringway-rights-test"
-	for _, name := range []string{own, "certificates"} {
+	for _, name := range []string{own, "ringway-rights-secrets"} {
 		cluster.prepare(t, name)
 	}
-	for _, object := range objects(t, "--namespace", own, "--set", "rbac.secretNamespaces={certificates}") {
+	for _, object := range objects(t, "--namespace", own, "--set", "rbac.secretNamespaces={ringway-rights-secrets}") {
 		switch object.GetKind() {
 		case "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding":
 		default:
@@ -132,36 +132,38 @@ func TestTheAccountMayDoWhatItNeedsAndNoMore(t *testing.T) {
 	for _, question := range []struct {
 		want                              bool
 		verb, group, resource, sub, where string
+		name                              string
 	}{
-		{true, "list", "gateway.networking.k8s.io", "httproutes", "", ""},
-		{true, "watch", "gateway.networking.k8s.io", "backendtlspolicies", "", ""},
-		{true, "update", "gateway.networking.k8s.io", "gateways", "status", "default"},
-		{true, "create", "", "services", "", "default"},
-		{true, "delete", "discovery.k8s.io", "endpointslices", "", "default"},
-		{true, "update", "coordination.k8s.io", "leases", "", own},
-		{true, "watch", "", "secrets", "", "certificates"},
-		{true, "create", "events.k8s.io", "events", "", "default"},
-		{true, "list", "apiextensions.k8s.io", "customresourcedefinitions", "", ""},
-		{false, "update", "gateway.networking.k8s.io", "gateways", "", "default"},
-		{false, "delete", "gateway.networking.k8s.io", "httproutes", "", "default"},
-		{false, "update", "coordination.k8s.io", "leases", "", "kube-system"},
-		{false, "get", "", "secrets", "", "default"},
-		{false, "list", "", "secrets", "", ""},
-		{false, "update", "", "secrets", "", "certificates"},
-		{false, "create", "", "secrets", "", own},
-		{false, "create", "", "pods", "", own},
-		{false, "get", "", "nodes", "", ""},
-		{false, "create", "", "serviceaccounts", "token", own},
-		{false, "update", "", "configmaps", "", own},
-		{false, "update", "rbac.authorization.k8s.io", "clusterroles", "", ""},
-		{false, "update", "apiextensions.k8s.io", "customresourcedefinitions", "", ""},
+		{true, "list", "gateway.networking.k8s.io", "httproutes", "", "", ""},
+		{true, "watch", "gateway.networking.k8s.io", "backendtlspolicies", "", "", ""},
+		{true, "update", "gateway.networking.k8s.io", "gateways", "status", "default", ""},
+		{true, "create", "", "services", "", "default", ""},
+		{true, "delete", "discovery.k8s.io", "endpointslices", "", "default", ""},
+		{true, "update", "coordination.k8s.io", "leases", "", own, "ringway"},
+		{false, "update", "coordination.k8s.io", "leases", "", own, "another"},
+		{true, "watch", "", "secrets", "", "ringway-rights-secrets", ""},
+		{true, "create", "events.k8s.io", "events", "", "default", ""},
+		{true, "list", "apiextensions.k8s.io", "customresourcedefinitions", "", "", ""},
+		{false, "update", "gateway.networking.k8s.io", "gateways", "", "default", ""},
+		{false, "delete", "gateway.networking.k8s.io", "httproutes", "", "default", ""},
+		{false, "update", "coordination.k8s.io", "leases", "", "kube-system", ""},
+		{false, "get", "", "secrets", "", "default", ""},
+		{false, "list", "", "secrets", "", "", ""},
+		{false, "update", "", "secrets", "", "ringway-rights-secrets", ""},
+		{false, "create", "", "secrets", "", own, ""},
+		{false, "create", "", "pods", "", own, ""},
+		{false, "get", "", "nodes", "", "", ""},
+		{false, "create", "", "serviceaccounts", "token", own, ""},
+		{false, "update", "", "configmaps", "", own, ""},
+		{false, "update", "rbac.authorization.k8s.io", "clusterroles", "", "", ""},
+		{false, "update", "apiextensions.k8s.io", "customresourcedefinitions", "", "", ""},
 	} {
 		review := &authv1.SubjectAccessReview{Spec: authv1.SubjectAccessReviewSpec{
 			User:   "system:serviceaccount:" + own + ":ringway",
 			Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + own, "system:authenticated"},
 			ResourceAttributes: &authv1.ResourceAttributes{
 				Verb: question.verb, Group: question.group, Resource: question.resource,
-				Subresource: question.sub, Namespace: question.where,
+				Subresource: question.sub, Namespace: question.where, Name: question.name,
 			},
 		}}
 		answer, err := cluster.clients.AuthorizationV1().SubjectAccessReviews().Create(context.Background(), review, metav1.CreateOptions{})

@@ -173,3 +173,23 @@ func argument(t *testing.T, pod corev1.PodSpec, flag string) string {
 	t.Fatalf("no %s in %v", flag, pod.Containers[0].Args)
 	return ""
 }
+
+// A replica that is not ready must get no traffic, so this Service is not the one for metrics.
+func TestTheServiceOfTheReplicasSelectsTheReadyPods(t *testing.T) {
+	for name, values := range cases(t) {
+		all := objects(t, "--values", values)
+		var named string
+		for _, variable := range podOf(t, all).Containers[0].Env {
+			if variable.Name == "RINGWAY_REPLICA_SERVICE" {
+				named = variable.Value
+			}
+		}
+		found := false
+		for _, service := range decode[corev1.Service](t, all, "Service") {
+			found = found || service.Name == named && !service.Spec.PublishNotReadyAddresses
+		}
+		if !found {
+			t.Errorf("%s: no such Service: %q", name, named)
+		}
+	}
+}

@@ -62,6 +62,17 @@ func TestExecForwardsSignals(t *testing.T) {
 	}
 }
 
+func TestACommandInTheClusterSteersIt(t *testing.T) {
+	shared.must(t, "exec", "--", binary, "kill", "proxy")
+	if text := shared.must(t, "exec", "--", binary, "status"); !strings.Contains(text, "held down") {
+		t.Errorf("the proxy was killed and the status is\n%s", text)
+	}
+	shared.must(t, "exec", "--", binary, "start", "proxy")
+	if text := shared.must(t, "exec", "--", binary, "status"); strings.Contains(text, "held down") {
+		t.Errorf("the proxy was started and the status is\n%s", text)
+	}
+}
+
 func TestACommandEndsWithAKilledExec(t *testing.T) {
 	command := shared.command("exec", "--", "sh", "-c", `echo $$; exec sleep 1000`)
 	out, err := command.StdoutPipe()
@@ -194,6 +205,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{[]string{"exec", "--name", "absent", "--", "true"}, 1, "absent: the cluster is not up"},
 		{[]string{"exec", "--name", "shared", "--pod", "default/none", "--", "true"}, 1, "no process of pod default/none runs"},
 		{[]string{"kill", "--name", "shared", "scheduler"}, 2, `there is no component "scheduler"`},
+		{[]string{"exec", "--name", "shared", "--", binary, "down"}, 1, "this runs in shared itself"},
 		{[]string{"fly"}, 2, `there is no command "fly"`},
 	} {
 		command := shared.command("")

@@ -45,7 +45,7 @@ impl Forward<'_> {
     }
 
     fn write_target(&self, head: &RequestHead, out: &mut Vec<u8>) {
-        let path = self.filters().rewrite().and_then(|rewrite| rewrite.path.as_ref());
+        let path = self.filters().rewritten_path();
         let Some(modifier) = path.filter(|_| head.path() != "*") else {
             return encode::request_line(out, head.method_str(), head.path(), head.query());
         };
@@ -61,7 +61,7 @@ impl Forward<'_> {
 
     fn write_host(&self, head: &RequestHead, out: &mut Vec<u8>) {
         out.extend_from_slice(b"host: ");
-        match self.filters().rewrite().and_then(|rewrite| rewrite.hostname.as_deref()) {
+        match self.filters().rewritten_host() {
             Some(hostname) => out.extend(hostname.bytes().filter(u8::is_ascii_graphic)),
             None => out.extend_from_slice(head.authority().as_bytes()),
         }

@@ -8,7 +8,7 @@ pub mod header;
 pub mod redirect;
 pub mod rewrite;
 
-use crate::ir::{Cors, Filter, HeaderModifier, Redirect, Rewrite};
+use crate::ir::{Cors, Filter, HeaderModifier, PathModifier, Redirect, Rewrite};
 
 /// The filters that apply to one exchange.
 #[derive(Clone, Copy, Debug)]
@@ -44,20 +44,18 @@ impl<'e> Filters<'e> {
         })
     }
 
-    /// The rewrite in force: the backend's, else the rule's.
+    /// The path that a rewrite puts in place: the backend's, which comes later, else the rule's.
     #[must_use]
-    pub fn rewrite(self) -> Option<&'e Rewrite> {
-        let find = |filters: &'e [Filter]| {
-            filters.iter().find_map(|filter| match filter {
-                Filter::UrlRewrite(rewrite) => Some(rewrite),
-                Filter::RequestHeaderModifier(_)
-                | Filter::ResponseHeaderModifier(_)
-                | Filter::RequestRedirect(_)
-                | Filter::RequestMirror(_)
-                | Filter::Cors(_) => None,
-            })
-        };
-        find(self.backend).or_else(|| find(self.rule))
+    pub fn rewritten_path(self) -> Option<&'e PathModifier> {
+        let path = |rewrite: &'e Rewrite| rewrite.path.as_ref();
+        rewrites(self.backend).find_map(path).or_else(|| rewrites(self.rule).find_map(path))
+    }
+
+    /// The Host that a rewrite puts in place: the backend's, else the rule's.
+    #[must_use]
+    pub fn rewritten_host(self) -> Option<&'e str> {
+        let host = |rewrite: &'e Rewrite| rewrite.hostname.as_deref();
+        rewrites(self.backend).find_map(host).or_else(|| rewrites(self.rule).find_map(host))
     }
 
     /// The cross-origin rules in force: the rule's, else the backend's.
@@ -69,6 +67,17 @@ impl<'e> Filters<'e> {
     fn all(self) -> impl Iterator<Item = &'e Filter> + Clone {
         self.rule.iter().chain(self.backend)
     }
+}
+
+fn rewrites(filters: &[Filter]) -> impl Iterator<Item = &Rewrite> {
+    filters.iter().filter_map(|filter| match filter {
+        Filter::UrlRewrite(rewrite) => Some(rewrite),
+        Filter::RequestHeaderModifier(_)
+        | Filter::ResponseHeaderModifier(_)
+        | Filter::RequestRedirect(_)
+        | Filter::RequestMirror(_)
+        | Filter::Cors(_) => None,
+    })
 }
 
 /// The redirect among `filters`, if any.

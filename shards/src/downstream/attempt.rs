@@ -6,8 +6,8 @@
 //! no byte behind.
 
 use std::cell::Cell;
-use std::pin::pin;
-use std::time::Duration;
+use std::pin::{Pin, pin};
+use std::time::{Duration, Instant};
 
 use proxy::exchange::{Delivery, Forward};
 use proxy::fault::Fault;
@@ -60,7 +60,20 @@ pub(super) struct Try<'t, 'e, R: Runtime> {
     pub(super) extra: Option<&'t Extra<'e>>,
 }
 
-impl<'e, R: Runtime> Try<'_, 'e, R> {
+impl Failure {
+    /// Whether a rule's retry is meant for it: the client has nothing yet, and another try may go
+    /// better.
+    pub(super) fn is_transient(&self) -> bool {
+        let transient = match self.fault {
+            Fault::ConnectFailed | Fault::ConnectTimeout | Fault::BackendTimeout => true,
+            Fault::UpstreamReset => self.unanswered,
+            _ => false,
+        };
+        transient && !self.begun
+    }
+}
+
+impl<R: Runtime> Try<'_, '_, R> {
     /// Names the reason of our own for a failure that we brought about.
     fn explain(&self, ended: Ended) -> Ended {
         match (&ended, self.flight.cut_by()) {
@@ -75,15 +88,32 @@ impl<'e, R: Runtime> Try<'_, 'e, R> {
             out.extend_from_slice(&input[..length]);
             return Some(length);
         }
-        self.extra.filter(|extra| extra.capture.whole().is_some()).map(|e| e.capture.write(out))
+        self.extra?.capture.write(out)
     }
 
     /// An uploaded request is out in whole.
-    fn uploaded(&self, keep_alive: bool, client: Abort, upstream: Abort) {
+    fn uploaded(&self, client: Abort, upstream: Abort) {
         self.flight.waits(client, upstream);
         if let Some(extra) = self.extra {
-            extra.capture.finish(keep_alive);
             extra.mirror_capture(self.flight.shard);
+        }
+    }
+
+    /// Whether a response with this status is not for the client: there will be another try.
+    async fn gives_way(&self, status: u16, now: Instant) -> bool {
+        match self.extra.filter(|extra| extra.wants_again(status, now)) {
+            Some(extra) => self.here.is_some() || extra.body_is_at_hand::<R>().await,
+            None => false,
+        }
+    }
+
+    /// Before a failure that calls for another try is told: receives the rest of the body for it.
+    async fn rest<U: Future>(&self, ended: &Ended, upload: Pin<&mut U>) -> Option<U::Output> {
+        let transient = matches!(ended, Ended::Failed(failure) if failure.is_transient());
+        let extra = self.extra.filter(|extra| transient && extra.another)?;
+        match race(upload, extra.body_is_at_hand::<R>()).await {
+            Either::First(end) => Some(end),
+            Either::Second(_) => None,
         }
     }
 }
@@ -154,17 +184,21 @@ impl<R: Runtime> Downstream<R> {
                 // Only a request that is in whole may be followed by another one.
                 if matches!(end, UploadEnd::Whole(_)) {
                     keep.set(keep_alive);
-                    tried.uploaded(keep_alive, client, abort.clone());
+                    tried.uploaded(client, abort.clone());
                 }
                 end
             });
             let download = download_half(writer, tried, &mut incoming, &keep, scratch, trace);
-            let (ended, end) = beside(download, upload.as_mut()).await;
+            let (ended, mut end) = beside(download, upload.as_mut()).await;
             let mut ended = tried.explain(ended);
+            if end.is_none() {
+                abort.abort();
+                end = tried.rest(&ended, upload.as_mut()).await;
+                ended = tried.explain(ended);
+            }
             if end.is_none() && ended.is_sayable() {
                 // The response overtook the body: end the upload by its backend, not half-way, so
                 // that the client can be listened to until it has the answer.
-                abort.abort();
                 ended = writer.overtake(ended, flight.installed, scratch, trace).await;
                 race(upload, R::sleep_until(R::now() + LINGER)).await;
             }
@@ -179,6 +213,7 @@ impl<R: Runtime> Downstream<R> {
                 scratch.upload = piece;
                 ended
             }
+            (Ended::Again { .. }, _) => Ended::Again { upstream_reusable: false },
             // What is left of the body cannot be told from a request.
             (Ended::Whole { .. }, _) => {
                 Ended::Whole { upstream_reusable: false, client_keep: false }
@@ -232,8 +267,9 @@ async fn download<'e, R: Runtime>(
     trace: &mut Trace<'e>,
 ) -> Ended {
     let (_, mut incoming, _) = upstream.halves(&tried.flight.cut);
-    let captured = tried.extra.and_then(|extra| extra.capture.whole());
-    let keep = Cell::new(captured.unwrap_or(scratch.request.keep_alive));
+    let captured = tried.extra.filter(|extra| extra.capture.is_whole());
+    let keep = captured.map_or(scratch.request.keep_alive, |extra| extra.keep_alive);
+    let keep = Cell::new(keep);
     download_half(writer, tried, &mut incoming, &keep, scratch, trace).await
 }
 
@@ -254,9 +290,7 @@ async fn download_half<'e, R: Runtime>(
     flight.answered();
     let now = R::now();
     trace.first_byte(now, response.status);
-    if let Some(extra) = tried.extra
-        && extra.wants_again(response.status, tried.here.is_some(), now)
-    {
+    if tried.extra.is_some() && Box::pin(tried.gives_way(response.status, now)).await {
         return Box::pin(drop_response(upstream, response)).await;
     }
     flight.begun.set(true);

@@ -23,7 +23,7 @@ use crate::trace::Trace;
 use crate::upstream::{InFlight, Upstream};
 
 impl<R: Runtime> Downstream<R> {
-    /// Forwards the request in `scratch` and brings the response back.
+    /// Forwards the request in `scratch` by a rule without a policy and brings the response back.
     pub(super) async fn forward<'e>(
         &mut self,
         shard: &Rc<Shard<R>>,
@@ -32,11 +32,6 @@ impl<R: Runtime> Downstream<R> {
         scratch: &mut Scratch,
         trace: &mut Trace<'e>,
     ) -> Next {
-        if let Some(policy) = &forward.rule.policy {
-            let by_policy =
-                self.forward_by_policy(shard, installed, policy, forward, scratch, trace);
-            return Box::pin(by_policy).await;
-        }
         let here = body_here(&scratch.request, self.reader.input.bytes());
         let repeatable = here.is_some() && is_idempotent(scratch.request.method);
         let mut now = trace.routed.unwrap_or(trace.received);

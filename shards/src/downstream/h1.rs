@@ -76,7 +76,15 @@ impl<R: Runtime> Downstream<R> {
                 }
                 Step::Forward(forward) => {
                     trace.forwarded(&forward);
-                    self.forward(shard, &installed, forward, scratch, &mut trace).await
+                    let (at, trace) = (&installed, &mut trace);
+                    match &forward.rule.policy {
+                        None => self.forward(shard, at, forward, scratch, trace).await,
+                        Some(policy) => {
+                            let by =
+                                self.forward_by_policy(shard, at, policy, forward, scratch, trace);
+                            Box::pin(by).await
+                        }
+                    }
                 }
             },
         };

@@ -4,7 +4,9 @@
 //! a response byte, for tries that take too long; as often as it says, within its `timeouts.request`.
 //! Never after part of a response went to the client, and never without the whole body at hand.
 
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use proxy::exchange::Forward;
@@ -22,7 +24,7 @@ use super::mirror::Mirrors;
 use super::{Downstream, tunnel};
 use crate::capture::Capture;
 use crate::install::Installed;
-use crate::race::beside;
+use crate::race::{beside, race};
 use crate::scratch::Scratch;
 use crate::shard::Shard;
 use crate::trace::Trace;
@@ -31,8 +33,13 @@ use crate::upstream::{InFlight, Upstream};
 /// What a try does for its rule's policy.
 pub(super) struct Extra<'e> {
     pub(super) capture: Capture,
+    /// As the request says: its head forgets it once a body is uploaded.
+    pub(super) keep_alive: bool,
+    expects: bool,
+    /// There may be another try.
+    pub(super) another: bool,
     mirrors: Option<Mirrors>,
-    /// The statuses that are tried again; empty when there is no other try.
+    /// The statuses that are tried again.
     statuses: &'e [u16],
     /// After this moment another try would come too late.
     before: Option<Instant>,
@@ -71,20 +78,37 @@ enum After<'e> {
     Later,
 }
 
-impl<'e> Extra<'e> {
-    /// Whether a response with this status is to be dropped and the request tried again. `here`:
-    /// its body never left the client's input.
-    pub(super) fn wants_again(&self, status: u16, here: bool, now: Instant) -> bool {
-        self.statuses.contains(&status)
-            && (here || self.capture.whole().is_some())
-            && self.before.is_none_or(|before| now < before)
+impl Extra<'_> {
+    /// Whether a response with this status calls for another try.
+    pub(super) fn wants_again(&self, status: u16, now: Instant) -> bool {
+        self.another && self.statuses.contains(&status) && self.is_in_time(now)
+    }
+
+    /// Whether another try can have the whole body: it waits a moment for the rest of one that is
+    /// still on its way, which whoever polls this keeps receiving.
+    pub(super) async fn body_is_at_hand<R: Runtime>(&self) -> bool {
+        // A client that waits for `100 Continue` sends no more.
+        if self.capture.is_partial() && !self.expects {
+            let until = R::now() + REST_TIME_MAX;
+            let until = self.before.map_or(until, |before| before.min(until));
+            let rest = poll_fn(|_| match self.capture.is_partial() {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            });
+            race(rest, R::sleep_until(until)).await;
+        }
+        self.capture.is_whole()
+    }
+
+    fn is_in_time(&self, now: Instant) -> bool {
+        self.before.is_none_or(|before| now < before)
     }
 
     /// Sends the copies of a request whose body was uploaded.
     pub(super) fn mirror_capture<R: Runtime>(&self, shard: &Rc<Shard<R>>) {
         if let Some(mirrors) = &self.mirrors {
             let mut body = Vec::new();
-            let whole = self.capture.whole().map(|_| self.capture.write(&mut body));
+            let whole = self.capture.write(&mut body);
             mirrors.send(shard, whole.map(|_| &*body));
         }
     }
@@ -97,10 +121,8 @@ impl<'e> Course<'e> {
 
     /// Makes ready for a try that must end at `limits`.
     fn prepare<R: Runtime>(&mut self, shard: &Shard<R>, limits: Limits) {
-        let Some(retry) = self.policy.retry.as_ref().filter(|_| self.left()) else {
-            self.extra.statuses = &[];
-            return;
-        };
+        self.extra.another = self.left();
+        let Some(retry) = self.policy.retry.as_ref().filter(|_| self.left()) else { return };
         self.wait = shard.local.borrow_mut().jitter(backoff(retry, self.retries));
         self.extra.statuses = &retry.codes;
         self.extra.before = limits.request().map(|end| end.checked_sub(self.wait).unwrap_or(end));
@@ -127,16 +149,10 @@ impl<'e> Course<'e> {
             shard.pool.forget(forward.address);
             return After::Now(*forward);
         }
-        let transient = match failure.fault {
-            Fault::ConnectFailed | Fault::ConnectTimeout | Fault::BackendTimeout => true,
-            Fault::UpstreamReset => failure.unanswered,
-            _ => false,
-        };
         let body = self.here.is_some()
-            || self.extra.capture.whole().is_some()
+            || self.extra.capture.is_whole()
             || self.extra.capture.is_untouched();
-        let in_time = self.extra.before.is_none_or(|before| now < before);
-        if !transient || failure.begun || !body || !in_time || !self.left() {
+        if !failure.is_transient() || !body || !self.left() || !self.extra.is_in_time(now) {
             return After::GiveUp;
         }
         // Another endpoint need not wait for the one that is down.
@@ -211,7 +227,15 @@ impl<R: Runtime> Downstream<R> {
             retries: 0,
             repeats: 0,
             wait: Duration::ZERO,
-            extra: Extra { capture: Capture::new(wanted), mirrors, statuses: &[], before: None },
+            extra: Extra {
+                capture: Capture::new(wanted),
+                keep_alive: scratch.request.keep_alive,
+                expects: scratch.request.expect_continue,
+                another: false,
+                mirrors,
+                statuses: &[],
+                before: None,
+            },
         }
     }
 
@@ -262,8 +286,15 @@ impl<R: Runtime> Downstream<R> {
             }
         };
         trace.connected(R::now());
-        if let (Some(length), Some(mirrors)) = (course.here, &course.extra.mirrors) {
-            mirrors.send(shard, Some(&self.reader.input.bytes()[..length]));
+        match (course.here, &course.extra.mirrors) {
+            (Some(length), Some(mirrors)) => {
+                mirrors.send(shard, Some(&self.reader.input.bytes()[..length]));
+            }
+            // A body that an earlier try left whole here.
+            (None, Some(_)) if course.extra.capture.is_whole() => {
+                course.extra.mirror_capture(shard);
+            }
+            _ => {}
         }
         let ended = {
             let (here, extra) = (course.here, Some(&course.extra));
@@ -306,3 +337,6 @@ fn backoff(retry: &Retry, retries: u32) -> Duration {
     let grown = retry.backoff.saturating_mul(1 << retries.min(16));
     grown.min(limits::RETRY_BACKOFF_MAX.max(retry.backoff))
 }
+
+/// The rest of a body that another try needs is waited for at most for this time.
+const REST_TIME_MAX: Duration = Duration::from_secs(1);

@@ -2,7 +2,12 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/informers"
@@ -54,6 +59,30 @@ func runAgent(folder state.Folder) error {
 	return agent.Serve()
 }
 
+const (
+	// dialPause is how often a connection to an API server that is away is tried again.
+	dialPause = 100 * time.Millisecond
+	// dialMax is how long that goes on.
+	dialMax = 10 * time.Minute
+)
+
+// dialPatiently connects as soon as somebody listens. Watches of a client that is refused pause for up to 30 s before
+// they try again, and a node that sleeps for so long after an outage would make every test of one slow.
+func dialPatiently(ctx context.Context, network, address string) (net.Conn, error) {
+	var dialer net.Dialer
+	for deadline := time.Now().Add(dialMax); ; {
+		connection, err := dialer.DialContext(ctx, network, address)
+		if !errors.Is(err, unix.ECONNREFUSED) || time.Now().After(deadline) {
+			return connection, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(dialPause):
+		}
+	}
+}
+
 // clientOf makes a client without limits of its own.
 func clientOf(kubeconfig string) (kubernetes.Interface, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
@@ -61,7 +90,7 @@ func clientOf(kubeconfig string) (kubernetes.Interface, error) {
 		return nil, fmt.Errorf("the kubeconfig: %w", err)
 	}
 	config.QPS = -1
-	config.Timeout = 0
+	config.Dial = dialPatiently
 	config.ContentType = "application/vnd.kubernetes.protobuf"
 	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	client, err := kubernetes.NewForConfig(config)

@@ -33,6 +33,9 @@ func down(arguments []string) error {
 	if err != nil && !errors.Is(err, state.ErrDown) {
 		return err
 	}
+	if err == nil && identity.PID == 1 {
+		return fmt.Errorf("this runs in %s itself, which only the machine can end", folder.Name)
+	}
 	if err == nil {
 		if err := identity.Kill(killMax); err != nil {
 			return fmt.Errorf("ending %s: %w", folder.Name, err)

@@ -25,7 +25,7 @@ A first cluster:
 
 A cluster lives in process, network and mount namespaces of its own, so several coexist under different names, and
 nothing of one is left when it is down. Its state is in ${RINGWAY_CLUSTER_HOME:-/tmp/ringway-cluster}/NAME.
-It needs root, Linux 5.13 and nft(8) (Debian: apt-get install nftables). Images are not pulled: each stands for a local
+It needs root, Linux 5.13 and nft(8) (k8s/cluster/setup installs it). Images are not pulled: each stands for a local
 binary that --image or load-images names.
 
   10.244.0.1      the node; the API server is on port 6443
@@ -59,5 +59,6 @@ they restart.`,
 	"status": `Shows each component with its state, and each pod with a process. Fails when the cluster is not up.`,
 	"kill": `Kills etcd, apiserver, controller-manager, proxy or agent with SIGKILL and keeps it down until "cluster start". Killing
 the agent kills the pods' processes; it starts them again when it is back.`,
-	"start": `Starts a component that "cluster kill" ended, with its data as it was, and waits until it answers.`,
+	"start": `Starts a component that "cluster kill" ended, with its data as it was, and waits until it answers. With the API server
+the controllers and kube-proxy start anew, so that nothing waits out the pauses that an outage makes longer.`,
 }

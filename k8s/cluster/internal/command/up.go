@@ -110,7 +110,7 @@ func checkMachine() error {
 		return errors.New("it makes namespaces and interfaces, so it needs root")
 	}
 	if _, err := exec.LookPath("nft"); err != nil {
-		return errors.New("kube-proxy needs nft(8): install it with `apt-get install nftables`")
+		return errors.New("kube-proxy needs nft(8): install it with k8s/cluster/setup or `apt-get install nftables`")
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/url"
 	"os"
@@ -39,7 +40,7 @@ func (a *Agent) Serve() error {
 		ReadHeaderTimeout: 10 * time.Second,
 		TLSConfig:         &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients},
 		// Whether the agent is there is found out by connections that say nothing.
-		ErrorLog: nil,
+		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	return server.ListenAndServeTLS(a.folder.Key("agent.crt"), a.folder.Key("agent.key"))
 }

@@ -230,7 +230,7 @@ func (w *worker) setUpNetwork() error {
 	if w.address != "" {
 		return nil
 	}
-	if w.pod.Spec.HostNetwork {
+	if w.current().Spec.HostNetwork {
 		w.locked(func() { w.address = state.NodeAddress })
 		return nil
 	}

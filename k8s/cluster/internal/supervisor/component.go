@@ -99,6 +99,21 @@ func (c *component) hold() error {
 	return nil
 }
 
+// renew replaces the component's process at once.
+func (c *component) renew() error {
+	if err := c.hold(); err != nil {
+		return err
+	}
+	return c.start()
+}
+
+// absent tells whether no process of the component runs.
+func (c *component) absent() bool {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return c.process == nil || c.process.ended()
+}
+
 // await waits until the component answers, and fails as soon as its process has ended.
 func (c *component) await(ctx context.Context) error {
 	for {

@@ -37,16 +37,36 @@ func (s *Supervisor) control() error {
 		_ = json.NewEncoder(w).Encode(conditions)
 	})
 	mux.HandleFunc("POST /kill/{component}", s.onComponent(func(_ context.Context, c *component) error { return c.hold() }))
-	mux.HandleFunc("POST /start/{component}", s.onComponent(func(ctx context.Context, c *component) error {
-		if err := c.start(); err != nil {
-			return err
-		}
-		ctx, cancel := context.WithTimeout(ctx, startMax)
-		defer cancel()
-		return c.await(ctx)
-	}))
+	mux.HandleFunc("POST /start/{component}", s.onComponent(s.revive))
 	mux.HandleFunc("POST /tie/{pid}", tie)
 	return http.Serve(listener, mux)
+}
+
+// revive starts a component that was held down and waits until it answers. After an outage of the API server its
+// upstream clients wait up to 30 s, and one after the other, before they try again: they are started anew instead.
+func (s *Supervisor) revive(ctx context.Context, c *component) error {
+	ctx, cancel := context.WithTimeout(ctx, startMax)
+	defer cancel()
+	absent := c.absent()
+	if err := c.start(); err != nil {
+		return err
+	}
+	if err := c.await(ctx); err != nil || c.name != APIServer || !absent {
+		return err
+	}
+	for _, name := range []string{Controllers, Proxy} {
+		client, _ := s.component(name)
+		if client.absent() {
+			continue
+		}
+		if err := client.renew(); err != nil {
+			return err
+		}
+		if err := client.await(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tie kills a process of the namespace when the request ends before it does: whoever ran it is gone.

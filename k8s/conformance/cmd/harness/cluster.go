@@ -13,16 +13,18 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	v1 "sigs.k8s.io/gateway-api/apis/v1"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // gatewayPods selects the pods of the chart.
 const gatewayPods = "app.kubernetes.io/name=ringway"
+
+// logsMax bounds the storing of logs: the cluster may be what failed.
+const logsMax = 30 * time.Second
 
 // pollEvery is how often the cluster is asked while waiting.
 const pollEvery = 200 * time.Millisecond
@@ -163,6 +165,8 @@ func logs(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, logsMax)
+	defer cancel()
 	pods, err := cluster.pods(ctx, *namespace)
 	if err != nil {
 		return err
@@ -175,7 +179,8 @@ func logs(ctx context.Context, args []string) error {
 			all = errors.Join(all, cluster.store(ctx, &pod, options, path+".log"))
 			if container.RestartCount > 0 {
 				options.Previous = true
-				all = errors.Join(all, cluster.store(ctx, &pod, options, path+".previous.log"))
+				// Not every node keeps it apart, or at all.
+				_ = cluster.store(ctx, &pod, options, path+".previous.log")
 			}
 		}
 	}

@@ -145,7 +145,7 @@ fn with_credentials_no_wildcard_is_sent() {
         ["allow-origin: https://a.example", "allow-credentials: true", "allow-methods: PUT"];
     let mut expected: Vec<String> = allowed.map(str::to_owned).into();
     expected.push("allow-headers: x-a,authorization".to_owned());
-    expected.extend(rest.clone());
+    expected.extend(rest);
     assert_eq!(answer(&cors, &with_headers), expected);
     // Nothing was asked for, so nothing is allowed by name.
     expected.remove(3);

@@ -1,31 +1,10 @@
-//! Heads and bodies cost no heap allocation once the reused buffers have grown.
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+//! The HTTP/1 engine of `proxy`: heads and bodies cost no heap allocation once the reused buffers
+//! have grown. It stands here because the counting allocator is `runtime`'s.
 
 use proxy::h1::body::{BodyReader, BodyWriter};
 use proxy::h1::{request, response};
 use proxy::http::{Framing, Method, RequestHead, ResponseHead};
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system allocator unchanged; counting touches no allocation.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `System` with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use runtime::alloc::{Counting, allocations_of_this_thread};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -54,8 +33,8 @@ fn exchange(head: &mut RequestHead, answer: &mut ResponseHead, out: &mut Vec<u8>
 fn a_second_exchange_allocates_nothing() {
     let (mut head, mut answer, mut out) = Default::default();
     exchange(&mut head, &mut answer, &mut out);
-    let before = ALLOCATIONS.get();
+    let before = allocations_of_this_thread();
     assert!(before > 0, "the first exchange is counted");
     exchange(&mut head, &mut answer, &mut out);
-    assert_eq!(ALLOCATIONS.get(), before);
+    assert_eq!(allocations_of_this_thread(), before);
 }
