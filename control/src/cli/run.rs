@@ -366,7 +366,7 @@ mod tests {
     fn run(args: &[&str]) -> RunArgs {
         let cli = Cli::try_parse_from([&["ringway", "run", "x.yaml"], args].concat()).unwrap();
         let Command::Run(run) = cli.command else { panic!("run was asked for") };
-        run
+        *run
     }
 
     #[test]

@@ -325,7 +325,13 @@ impl KubeSource {
 
     fn fail(&mut self, feed: usize, error: WireError) {
         let before = self.troubles();
-        self.feeds[feed].failure = Some(error);
+        let progress = &mut self.feeds[feed];
+        progress.failure = Some(error);
+        if progress.kind.is_kept_by_name() && !progress.is_complete {
+            // What one object names must not hold up all others.
+            progress.is_complete = true;
+            self.changed = true;
+        }
         self.tell(&before);
     }
 
@@ -333,6 +339,19 @@ impl KubeSource {
         let before = self.troubles();
         self.feeds[feed].failure = None;
         self.tell(&before);
+    }
+
+    /// Counts objects as known, so that a first list which lacks most of them is doubted too.
+    fn expect(&mut self, names: Vec<(Kind, Name)>) {
+        for (kind, name) in names {
+            let here = |feed: &&mut Progress| {
+                let all = feed.namespace.as_ref().is_none_or(|only| *only == name.namespace);
+                feed.kind == kind && !feed.is_complete && all
+            };
+            if let Some(feed) = self.feeds.iter_mut().find(here) {
+                feed.known.insert(name);
+            }
+        }
     }
 
     /// Says what is new: by itself before anything is built, else as problems of a build.
@@ -428,9 +447,12 @@ impl KubeSource {
             return;
         };
         let mut contents = self.place.contents();
-        match archive.read(|kind, item| {
+        let mut names = Vec::new();
+        let read = archive.read(|kind, item| {
+            names.push((kind, item.name.clone()));
             contents.put(kind, item);
-        }) {
+        });
+        match read {
             Ok(read) => {
                 tracing::warn!(
                     "the API server is away: serving the {} objects of {}, {} s old{}",
@@ -441,6 +463,7 @@ impl KubeSource {
                 );
                 self.stale = Some(contents);
                 self.changed = true;
+                self.expect(names);
             }
             Err(ArchiveError::Absent) => {
                 tracing::warn!("the API server is away and there is no snapshot: waiting for it");

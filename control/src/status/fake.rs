@@ -1,7 +1,6 @@
 //! A small API server for tests: it keeps objects, guards writes by version, and fails when told to.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, Once};
 
 use http_body_util::{BodyExt, Full};
@@ -101,7 +100,6 @@ impl Fake {
         };
         let text = answer.unwrap_or_else(failure).to_string();
         let response = Response::builder().status(code).body(Full::new(Bytes::from(text)));
-        let response: Result<_, Infallible> = Ok(response.unwrap());
         Ok(response.unwrap())
     }
 }
