@@ -100,6 +100,7 @@ pub(crate) fn run_kube(cluster: &ClusterArgs, args: &ServeArgs) -> Result<Exit, 
             secret_namespaces: secret_namespaces.collect(),
             addressing: args.addresses.clone(),
             replicas: replicas.map(|service| Name::new(namespace, service)),
+            own_addresses: cluster.pod_ips.clone(),
             ..kube::Options::default()
         };
         let source = KubeSource::start(&client, options);
