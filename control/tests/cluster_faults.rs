@@ -54,6 +54,8 @@ fn a_start_never_answers_404_for_a_route_that_exists() {
     for _ in 0..5 {
         kill_hard(&mut bed.gateway);
         let address: SocketAddr = bed.address.parse().unwrap();
+        // The kernel ends a dead process's ring, and what it holds, in its own time.
+        wait_for("nobody to listen", || std::net::TcpStream::connect(address).err().map(drop));
         let probing = std::thread::spawn(move || {
             wait_for("someone to listen", || std::net::TcpStream::connect(address).ok().map(drop));
             status(&address.to_string(), "/")
