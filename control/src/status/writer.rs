@@ -7,7 +7,7 @@
 //! server's side is known; never two writes of one object at once; equal statuses cost no request;
 //! while the server is away nothing spins.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::contest::{self, Contests};
 use super::desired::{self, Desired};
 use super::merge::{self, Merge};
 use super::pace::{Pace, backoff};
@@ -34,6 +35,8 @@ pub const CONFLICTS_MAX: u32 = 5;
 const COMPARED_MAX: usize = 64;
 /// The first wait after the server refused a status, and the longest.
 const REFUSED_WAIT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
+/// The first wait after one object failed while the server answers, and the longest.
+const FAILED_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// The first wait after too many conflicts, and the longest.
 const CONFLICT_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -52,6 +55,9 @@ pub(super) struct Writer {
     open: HashMap<Target, Open>,
     running: JoinSet<(Target, Result<Done, Fault>)>,
     pace: Pace,
+    /// Kinds of which objects failed while the server answers.
+    troubled: BTreeMap<Kind, Pace>,
+    contests: Contests,
 }
 
 /// What a writer works with.
@@ -84,6 +90,8 @@ struct Open {
     answered: Option<Arc<Observed>>,
     conflicts: u32,
     refusals: u32,
+    /// When it is to be compared later: its one entry among those.
+    due: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -95,7 +103,16 @@ enum Done {
 /// What comes of comparing one object.
 enum Plan {
     Settled,
-    Write { seen: Arc<Observed>, patch: Value },
+    Write(Write),
+}
+
+/// One write.
+struct Write {
+    /// The object as it is.
+    seen: Arc<Observed>,
+    patch: Value,
+    /// What the status shall be, as a number.
+    digest: u64,
 }
 
 impl Writer {
@@ -110,6 +127,8 @@ impl Writer {
             open: HashMap::new(),
             running: JoinSet::new(),
             pace: Pace::default(),
+            troubled: BTreeMap::new(),
+            contests: Contests::default(),
         }
     }
 
@@ -160,8 +179,22 @@ impl Writer {
     fn ripen(&mut self) {
         let now = Instant::now();
         while let Some((_, kind, name)) = self.later.pop_first_if(now) {
+            if let Some(open) = self.open.get_mut(&(kind, name.clone())) {
+                open.due = None;
+            }
             self.queue(kind, name);
         }
+    }
+
+    /// Leaves an object for later.
+    fn postpone(&mut self, target: Target, until: Instant) {
+        let open = self.open.entry(target.clone()).or_default();
+        let before = open.due.replace(until);
+        let (kind, name) = target;
+        if let Some(before) = before {
+            self.later.remove(&(before, kind, name.clone()));
+        }
+        self.later.insert((until, kind, name));
     }
 
     fn queue(&mut self, kind: Kind, name: Name) {
@@ -175,6 +208,8 @@ impl Writer {
         self.queue.clear();
         self.later.clear();
         self.open.clear();
+        self.troubled.clear();
+        self.contests.clear();
         if self.leads() {
             self.queue_all();
         }
@@ -221,9 +256,10 @@ impl Writer {
         if !self.leads() || !self.parts.observed.is_live() {
             return false;
         }
-        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let (now, date) = (Instant::now(), jiff::Timestamp::now());
+        let date = date.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         for _ in 0..COMPARED_MAX {
-            if self.running.len() >= self.pace.limit(Instant::now()) {
+            if self.running.len() >= self.pace.limit(now) {
                 return false;
             }
             let Some((_, kind, name)) = self.queue.pop_first() else { return false };
@@ -232,12 +268,22 @@ impl Writer {
                 open.again = true;
                 continue;
             }
-            match self.plan(&statuses, &target, &now) {
+            match self.plan(&statuses, &target, &date) {
                 Plan::Settled => self.settle(&target),
-                Plan::Write { seen, patch } => self.write(target, seen, patch),
+                Plan::Write(write) => match self.pause(&target, write.digest, now) {
+                    Some(until) => self.postpone(target, until),
+                    None => self.write(target, write),
+                },
             }
         }
         true
+    }
+
+    /// Until when an object has to wait though the server answers.
+    fn pause(&self, target: &Target, digest: u64, now: Instant) -> Option<Instant> {
+        let troubled = self.troubled.get(&target.0).and_then(Pace::until);
+        let contested = self.contests.wait(target, digest, now);
+        troubled.filter(|until| *until > now).into_iter().chain(contested).max()
     }
 
     fn plan(&self, statuses: &Statuses, (kind, name): &Target, now: &str) -> Plan {
@@ -261,7 +307,7 @@ impl Writer {
         }
         let merge = Merge { shape, namespace: &name.namespace, controller: CONTROLLER_NAME, now };
         match merge.patch(observed.as_ref(), &desired) {
-            Some(patch) => Plan::Write { seen, patch },
+            Some(patch) => Plan::Write(Write { seen, patch, digest: contest::digest(&desired) }),
             None => Plan::Settled,
         }
     }
@@ -297,8 +343,15 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, target: Target, seen: Arc<Observed>, patch: Value) {
+    fn write(&mut self, target: Target, Write { seen, patch, digest }: Write) {
         let Some(path) = self.path(&target) else { return };
+        if self.contests.written(&target, digest, Instant::now()) {
+            let (kind, name) = &target;
+            tracing::warn!(
+                "the status of {} {name} is changed back by somebody else again and again: is there a second installation with controllerName {CONTROLLER_NAME}?",
+                kind.as_str()
+            );
+        }
         self.open.entry(target.clone()).or_default().is_running = true;
         let client = self.parts.client.clone();
         self.running.spawn(async move {
@@ -342,6 +395,9 @@ impl Writer {
                 if self.pace.succeeded() {
                     tracing::info!("the API server takes statuses again");
                 }
+                if !is_read {
+                    self.relieve(target.0);
+                }
                 if again || is_read {
                     self.queue(target.0, target.1);
                 }
@@ -355,7 +411,7 @@ impl Writer {
                 } else {
                     let wait = backoff(CONFLICT_WAIT.0, conflicts - CONFLICTS_MAX, CONFLICT_WAIT.1);
                     open.answered = None;
-                    self.later.insert((now + wait, target.0, target.1));
+                    self.postpone(target, now + wait);
                 }
             }
             Err(Fault::Gone) => {
@@ -366,9 +422,9 @@ impl Writer {
                 open.refusals += 1;
                 let refusals = open.refusals;
                 let wait = backoff(REFUSED_WAIT.0, refusals, REFUSED_WAIT.1);
-                let (kind, name) = target;
+                let (kind, name) = &target;
                 tracing::warn!("the status of {} {name} was refused: {why}", kind.as_str());
-                self.later.insert((now + wait, kind, name));
+                self.postpone(target, now + wait);
             }
             Err(Fault::Busy(why, again)) => {
                 if self.pace.failed(now, again) {
@@ -377,13 +433,36 @@ impl Writer {
                 self.queue(target.0, target.1);
             }
             Err(Fault::Denied(why)) => {
-                if self.pace.failed(now, None) {
-                    tracing::warn!(
-                        "statuses may not be written, see the chart's ClusterRole: {why}"
-                    );
-                }
-                self.queue(target.0, target.1);
+                let why = format!("may not be written, see the chart's ClusterRole: {why}");
+                self.trouble(target, &why);
             }
+            Err(Fault::Broken(why)) => self.trouble(target, &format!("cannot be written: {why}")),
+        }
+    }
+
+    /// An object failed while the server answers: it waits by itself. When it fails for the first
+    /// time the others of its kind wait a little too, for they may all fare the same.
+    fn trouble(&mut self, target: Target, why: &str) {
+        let now = Instant::now();
+        self.pace.succeeded();
+        let open = self.open.entry(target.clone()).or_default();
+        open.refusals += 1;
+        let refusals = open.refusals;
+        let (kind, name) = (target.0, &target.1);
+        if refusals == 1 && self.troubled.entry(kind).or_default().failed(now, None) {
+            tracing::warn!("the status of {} {name} {why}", kind.as_str());
+        }
+        let wait = backoff(FAILED_WAIT.0, refusals, FAILED_WAIT.1);
+        self.postpone(target, now + wait);
+    }
+
+    /// A status of the kind was written: whatever of it waits is tried again.
+    fn relieve(&mut self, kind: Kind) {
+        if self.troubled.remove(&kind).is_some() {
+            let now = Instant::now();
+            let waiting = self.later.iter().filter(|(_, one, _)| *one == kind);
+            let waiting: Vec<_> = waiting.map(|(_, kind, name)| (*kind, name.clone())).collect();
+            waiting.into_iter().for_each(|target| self.postpone(target, now));
         }
     }
 
