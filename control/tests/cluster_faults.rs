@@ -51,6 +51,20 @@ fn a_gateway_restarted_while_the_api_server_is_away_serves_its_snapshot() {
 #[ignore = "needs a cluster: k8s/cluster/test"]
 fn a_start_never_answers_404_for_a_route_that_exists() {
     let mut bed = Bed::new("start");
+    // Nothing else answers what the last of many routes does.
+    bed.namespace.route("first", "/other", "one");
+    let routes: String = (0..200)
+        .map(|n| {
+            format!(
+                "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n\
+                 metadata: {{ name: r{n} }}\nspec:\n  parentRefs: [{{ name: web }}]\n  rules:\n  \
+                 - matches: [{{ path: {{ value: /{n} }} }}]\n    \
+                 backendRefs: [{{ name: one, port: 80 }}]\n"
+            )
+        })
+        .collect();
+    bed.namespace.apply(&routes);
+    bed.wait_served("/199");
     for _ in 0..5 {
         kill_hard(&mut bed.gateway);
         let address: SocketAddr = bed.address.parse().unwrap();
@@ -58,7 +72,7 @@ fn a_start_never_answers_404_for_a_route_that_exists() {
         wait_for("nobody to listen", || std::net::TcpStream::connect(address).err().map(drop));
         let probing = std::thread::spawn(move || {
             wait_for("someone to listen", || std::net::TcpStream::connect(address).ok().map(drop));
-            status(&address.to_string(), "/")
+            status(&address.to_string(), "/199")
         });
         bed.gateway = bed.namespace.serve("a", Path::new("off"), &[]);
         assert_eq!(probing.join().unwrap(), 200, "the first answer ever");

@@ -35,6 +35,8 @@ pub const CONFLICTS_MAX: u32 = 5;
 const COMPARED_MAX: usize = 64;
 /// The first wait after the server refused a status, and the longest.
 const REFUSED_WAIT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
+/// Objects of one kind about whose failures a line is logged before one of the kind is written again.
+const TOLD_MAX: u32 = 10;
 /// The first wait after one object failed while the server answers, and the longest.
 const FAILED_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// The first wait after too many conflicts, and the longest.
@@ -56,8 +58,16 @@ pub(super) struct Writer {
     running: JoinSet<(Target, Result<Done, Fault>)>,
     pace: Pace,
     /// Kinds of which objects failed while the server answers.
-    troubled: BTreeMap<Kind, Pace>,
+    troubled: BTreeMap<Kind, Trouble>,
     contests: Contests,
+}
+
+/// What a kind suffers from.
+#[derive(Debug, Default)]
+struct Trouble {
+    pace: Pace,
+    /// Objects that were told of.
+    told: u32,
 }
 
 /// What a writer works with.
@@ -90,6 +100,8 @@ struct Open {
     answered: Option<Arc<Observed>>,
     conflicts: u32,
     refusals: u32,
+    /// Why it was refused last.
+    refused: Option<String>,
     /// When it is to be compared later: its one entry among those.
     due: Option<Instant>,
 }
@@ -281,7 +293,7 @@ impl Writer {
 
     /// Until when an object has to wait though the server answers.
     fn pause(&self, target: &Target, digest: u64, now: Instant) -> Option<Instant> {
-        let troubled = self.troubled.get(&target.0).and_then(Pace::until);
+        let troubled = self.troubled.get(&target.0).and_then(|trouble| trouble.pace.until());
         let contested = self.contests.wait(target, digest, now);
         troubled.filter(|until| *until > now).into_iter().chain(contested).max()
     }
@@ -422,8 +434,11 @@ impl Writer {
                 open.refusals += 1;
                 let refusals = open.refusals;
                 let wait = backoff(REFUSED_WAIT.0, refusals, REFUSED_WAIT.1);
-                let (kind, name) = &target;
-                tracing::warn!("the status of {} {name} was refused: {why}", kind.as_str());
+                if open.refused.as_deref() != Some(&*why) {
+                    let (kind, name) = (target.0.as_str(), &target.1);
+                    tracing::warn!("the status of {kind} {name} was refused: {why}");
+                    open.refused = Some(why);
+                }
                 self.postpone(target, now + wait);
             }
             Err(Fault::Busy(why, again)) => {
@@ -448,9 +463,14 @@ impl Writer {
         let open = self.open.entry(target.clone()).or_default();
         open.refusals += 1;
         let refusals = open.refusals;
-        let (kind, name) = (target.0, &target.1);
-        if refusals == 1 && self.troubled.entry(kind).or_default().failed(now, None) {
-            tracing::warn!("the status of {} {name} {why}", kind.as_str());
+        if refusals == 1 {
+            let trouble = self.troubled.entry(target.0).or_default();
+            trouble.pace.failed(now, None);
+            trouble.told += 1;
+            if trouble.told <= TOLD_MAX {
+                let (kind, name) = (target.0.as_str(), &target.1);
+                tracing::warn!("the status of {kind} {name} {why}");
+            }
         }
         let wait = backoff(FAILED_WAIT.0, refusals, FAILED_WAIT.1);
         self.postpone(target, now + wait);
