@@ -92,13 +92,15 @@ pub(crate) fn run_kube(cluster: &ClusterArgs, args: &ServeArgs) -> Result<Exit, 
         };
         let client = kube::connect(&access).await.map_err(Failure::start)?;
         let secret_namespaces = cluster.secret_namespaces.iter().map(|name| name.as_str().into());
-        let namespace = cluster.pod_namespace.as_deref().unwrap_or(client.default_namespace());
+        let namespace =
+            cluster.pod_namespace.as_deref().unwrap_or_else(|| client.default_namespace());
         let replicas = cluster.replica_service.as_ref();
         let options = kube::Options {
             keep: keep(cluster)?,
             secret_namespaces: secret_namespaces.collect(),
             addressing: args.addresses.clone(),
             replicas: replicas.map(|service| Name::new(namespace, service)),
+            own_addresses: cluster.pod_ips.clone(),
             ..kube::Options::default()
         };
         let source = KubeSource::start(&client, options);

@@ -17,15 +17,18 @@ use support::{
     settle,
 };
 
+/// Where nothing has to happen within it.
 const LIMIT: Duration = Duration::from_millis(150);
+/// Where something has to, on however busy a machine.
+const AMPLE: Duration = Duration::from_millis(700);
 /// Far longer than any test may take.
 const FOREVER: Duration = Duration::from_secs(60);
 
-/// One rule with these limits in milliseconds, to `backend`.
+/// Everything goes to `backend` within these limits, but `/fast`, which has none.
 fn limited(backend: &Recorded, request: Option<Duration>, each: Option<Duration>) -> ir::Ir {
     let mut limited = rule("/", &[("b", 1)]);
     limited.timeouts = ir::Timeouts { request, backend_request: each };
-    config(vec![limited], &[("b", vec![backend.address])])
+    config(vec![limited, rule("/fast", &[("b", 1)])], &[("b", vec![backend.address])])
 }
 
 fn named() -> Settings {
@@ -92,7 +95,7 @@ fn a_late_answer_is_nobodys_answer() {
         for _ in 0..3 {
             client.write_all(b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
             read_until(&mut client, "Gateway Timeout\n");
-            client.write_all(GET).unwrap();
+            client.write_all(b"GET /fast HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
             let answer = read_until(&mut client, "hello");
             assert!(!answer.contains("late"), "{runtime:?} {answer}");
         }
@@ -123,27 +126,43 @@ fn a_limit_that_passes_during_the_upload_is_told_while_the_body_still_comes() {
 
 #[test]
 fn a_limit_that_passes_during_the_download_ends_the_message_incomplete() {
+    let framings = [
+        ("transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n", "1.1"),
+        ("content-length: 10\r\n\r\nhalf", "1.1"),
+        ("\r\nhalf", "1.0"),
+    ];
     for runtime in backends() {
-        for (request, each) in [(Some(LIMIT), None), (None, Some(LIMIT))] {
-            for head in ["transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n", "\r\nhalf"] {
-                let backend = Recorded::start(move |mut tap, _| {
-                    tap.request();
+        for (request, each, reason) in
+            [(Some(AMPLE), None, "request_timeout"), (None, Some(AMPLE), "backend_timeout")]
+        {
+            let backend = Recorded::start(move |mut tap, _| {
+                let path = tap.request().unwrap_or_default();
+                let framing = framings.iter().enumerate();
+                let asked = |n: usize| path.starts_with(&format!("GET /{n} "));
+                for (_, (head, _)) in framing.filter(|(n, _)| asked(*n)) {
                     tap.write(format!("HTTP/1.1 200 OK\r\n{head}").as_bytes());
-                    tap.read(); // Until the gateway closes.
-                });
-                let mut world = World::start(runtime, &limited(&backend, request, each), named());
-                for version in ["1.1", "1.0"] {
-                    let request = format!("GET / HTTP/{version}\r\nHost: x\r\n\r\n");
-                    let answer = world.exchange(request.as_bytes());
-                    assert!(answer.contains("half"), "{runtime:?} {answer}");
-                    assert!(answer.ends_with("<RST>"), "{runtime:?} {answer}");
-                    assert!(!answer.contains("0\r\n\r\n"), "{runtime:?} {answer}");
                 }
-                let log = settle(&mut world, 2);
-                let reason = if request.is_some() { "request_timeout" } else { "backend_timeout" };
-                assert_eq!(log.matches(reason).count(), 2, "{runtime:?} {log}");
-                world.stop();
-            }
+                tap.read(); // Until the gateway closes.
+            });
+            let mut world = World::start(runtime, &limited(&backend, request, each), named());
+            thread::scope(|scope| {
+                for (n, (_, version)) in framings.iter().enumerate() {
+                    let (world, request) =
+                        (world.address, format!("GET /{n} HTTP/{version}\r\nHost: x\r\n\r\n"));
+                    scope.spawn(move || {
+                        let mut client = std::net::TcpStream::connect(world).unwrap();
+                        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                        client.write_all(request.as_bytes()).unwrap();
+                        let answer = read_to_end(&mut client);
+                        assert!(answer.contains("half"), "{runtime:?} {answer}");
+                        assert!(answer.ends_with("<RST>"), "{runtime:?} {answer}");
+                        assert!(!answer.contains("0\r\n\r\n<"), "{runtime:?} {answer}");
+                    });
+                }
+            });
+            let log = settle(&mut world, framings.len());
+            assert_eq!(log.matches(reason).count(), framings.len(), "{runtime:?} {log}");
+            world.stop();
         }
     }
 }
@@ -159,7 +178,7 @@ fn a_client_that_stops_reading_is_cut_at_the_limit_of_its_request() {
                 tap.write(&block);
             }
         });
-        let ir = limited(&backend, Some(LIMIT), None);
+        let ir = limited(&backend, Some(AMPLE), None);
         let mut world = World::start(runtime, &ir, named());
         let mut client = world.connect();
         client.write_all(GET).unwrap();
@@ -204,7 +223,7 @@ fn a_tunnel_outlives_the_limits_of_its_request() {
                 tap.write(&bytes);
             }
         });
-        let ir = limited(&backend, Some(LIMIT), Some(LIMIT));
+        let ir = limited(&backend, Some(AMPLE), Some(AMPLE));
         let world = World::start(runtime, &ir, named());
         let mut client = world.connect();
         client
@@ -214,7 +233,7 @@ fn a_tunnel_outlives_the_limits_of_its_request() {
             )
             .unwrap();
         read_until(&mut client, "\r\n\r\n");
-        thread::sleep(LIMIT * 2);
+        thread::sleep(AMPLE * 2);
         client.write_all(b"still here").unwrap();
         assert_eq!(read_until(&mut client, "here"), "still here");
         world.stop();

@@ -50,7 +50,7 @@ Exit status:
 pub enum Command {
     /// Serve the Gateway API objects of YAML files and directories
     #[command(after_help = run::EXAMPLES)]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Serve the quickstart with backends of its own, and print curl lines to try
     #[command(after_help = "Ctrl-C drains and prints the latency of every shard.")]
     Demo(ServeArgs),

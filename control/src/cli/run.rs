@@ -111,6 +111,16 @@ pub struct ClusterArgs {
         requires = "kube"
     )]
     pub pod_namespace: Option<String>,
+    /// Addresses of this replica [default: the one this host would use towards others]
+    #[arg(
+        long,
+        env = "RINGWAY_POD_IPS",
+        hide_env_values = true,
+        value_name = "IP,…",
+        value_delimiter = ',',
+        requires = "kube"
+    )]
+    pub pod_ips: Vec<std::net::IpAddr>,
     /// The Service there that selects our replicas; where Gateways have no addresses of their own,
     /// their Services lead to these [default: this replica's address only]
     #[arg(
@@ -356,7 +366,7 @@ mod tests {
     fn run(args: &[&str]) -> RunArgs {
         let cli = Cli::try_parse_from([&["ringway", "run", "x.yaml"], args].concat()).unwrap();
         let Command::Run(run) = cli.command else { panic!("run was asked for") };
-        run
+        *run
     }
 
     #[test]

@@ -69,7 +69,11 @@ impl Item {
     /// It has no name by which anything could be said of it.
     pub(super) fn read(kind: Kind, text: &str, keeps_raw: bool) -> Result<Self, serde_json::Error> {
         let Envelope { metadata: head, spec, status } = serde_json::from_str(text)?;
-        let object = kind.decode(&Json(text)).map_err(|error| error.to_string());
+        let object = kind.decode(&Json(text)).map_err(|error| match kind {
+            // The error quotes what it found.
+            Kind::Secret => "it does not have the shape of a Secret".to_owned(),
+            _ => error.to_string(),
+        });
         let name = match &object {
             Ok(object) => object.meta().full_name(),
             Err(_) => Name::new(head.namespace.as_deref().unwrap_or_default(), &head.name),
@@ -214,6 +218,14 @@ mod tests {
         assert!(item.object.unwrap_err().contains("eighty"));
         assert_eq!(item.name, Name::new("a", "r"));
         assert!(item.observed.unwrap().fault.is_some());
+    }
+
+    #[test]
+    fn nothing_of_a_secret_stands_in_its_fault() {
+        let bad = r#"{"metadata":{"name":"s","namespace":"a"},"data":"hunter2"}"#;
+        let item = Item::read(Kind::Secret, bad, false).unwrap();
+        assert!(!format!("{item:?}").contains("hunter2"));
+        assert!(item.object.is_err());
     }
 
     #[test]

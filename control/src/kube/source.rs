@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct Options {
     pub addressing: Addressing,
     /// The Service that selects our own replicas, if there is one.
     pub replicas: Option<Name>,
+    /// The addresses of this replica; empty means what the host would use.
+    pub own_addresses: Vec<IpAddr>,
     /// A watch that is silent for this time is replaced.
     pub silence: Duration,
 }
@@ -59,6 +62,7 @@ impl Default for Options {
             secret_namespaces: Vec::new(),
             addressing: Addressing::default(),
             replicas: None,
+            own_addresses: Vec::new(),
             silence: SILENCE_MAX,
         }
     }
@@ -71,7 +75,7 @@ pub struct KubeSource {
     tasks: JoinSet<()>,
     live: Contents,
     /// Where Gateways get their addresses, and our own Service.
-    place: (Addressing, Option<Name>),
+    place: Place,
     /// What the snapshot on disk held, while it is what serves.
     stale: Option<Contents>,
     archive: Option<Archive>,
@@ -86,6 +90,13 @@ pub struct KubeSource {
     started: Instant,
     /// When to decide whether the snapshot on disk must serve.
     decide: Option<Instant>,
+}
+
+/// Where we are.
+struct Place {
+    addressing: Addressing,
+    replicas: Option<Name>,
+    own: Arc<[IpAddr]>,
 }
 
 /// How far one feed is.
@@ -108,14 +119,16 @@ impl KubeSource {
         let resolver = Resolver::new().inspect_err(|error| {
             tracing::warn!("names of backends will not be resolved: {error}");
         });
-        let place = (options.addressing, options.replicas);
+        let own = Some(options.own_addresses).filter(|own| !own.is_empty());
+        let own = own.map_or_else(host_addresses, Arc::from);
+        let place = Place { addressing: options.addressing, replicas: options.replicas, own };
         let (to, messages) = mpsc::channel(UPDATES_MAX);
         let now = Instant::now();
         let mut source = Self {
             feeds: Vec::new(),
             messages,
             tasks: JoinSet::new(),
-            live: contents(&place),
+            live: place.contents(),
             place,
             stale: None,
             archive: options.keep.map(Archive::new),
@@ -312,7 +325,13 @@ impl KubeSource {
 
     fn fail(&mut self, feed: usize, error: WireError) {
         let before = self.troubles();
-        self.feeds[feed].failure = Some(error);
+        let progress = &mut self.feeds[feed];
+        progress.failure = Some(error);
+        if progress.kind.is_kept_by_name() && !progress.is_complete {
+            // What one object names must not hold up all others.
+            progress.is_complete = true;
+            self.changed = true;
+        }
         self.tell(&before);
     }
 
@@ -320,6 +339,19 @@ impl KubeSource {
         let before = self.troubles();
         self.feeds[feed].failure = None;
         self.tell(&before);
+    }
+
+    /// Counts objects as known, so that a first list which lacks most of them is doubted too.
+    fn expect(&mut self, names: Vec<(Kind, Name)>) {
+        for (kind, name) in names {
+            let here = |feed: &&mut Progress| {
+                let all = feed.namespace.as_ref().is_none_or(|only| *only == name.namespace);
+                feed.kind == kind && !feed.is_complete && all
+            };
+            if let Some(feed) = self.feeds.iter_mut().find(here) {
+                feed.known.insert(name);
+            }
+        }
     }
 
     /// Says what is new: by itself before anything is built, else as problems of a build.
@@ -414,10 +446,13 @@ impl KubeSource {
             tracing::warn!("the API server is away and no snapshot is kept: waiting for it");
             return;
         };
-        let mut contents = contents(&self.place);
-        match archive.read(|kind, item| {
+        let mut contents = self.place.contents();
+        let mut names = Vec::new();
+        let read = archive.read(|kind, item| {
+            names.push((kind, item.name.clone()));
             contents.put(kind, item);
-        }) {
+        });
+        match read {
             Ok(read) => {
                 tracing::warn!(
                     "the API server is away: serving the {} objects of {}, {} s old{}",
@@ -428,6 +463,7 @@ impl KubeSource {
                 );
                 self.stale = Some(contents);
                 self.changed = true;
+                self.expect(names);
             }
             Err(ArchiveError::Absent) => {
                 tracing::warn!("the API server is away and there is no snapshot: waiting for it");
@@ -440,9 +476,12 @@ impl KubeSource {
     }
 }
 
-fn contents((addressing, replicas): &(Addressing, Option<Name>)) -> Contents {
-    let store = Store::new(None, host_addresses());
-    Contents::new(store.with_addressing(addressing.clone(), replicas.clone()))
+impl Place {
+    /// Nothing known yet, at this place.
+    fn contents(&self) -> Contents {
+        let store = Store::new(None, Arc::clone(&self.own));
+        Contents::new(store.with_addressing(self.addressing.clone(), self.replicas.clone()))
+    }
 }
 
 fn tell_missing(kind: Kind, missing: bool, was_missing: bool) {

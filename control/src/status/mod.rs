@@ -5,6 +5,8 @@
 //! status says ([`crate::translate`]) or whether it may be shown already ([`crate::controller`]).
 
 mod desired;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod merge;
 mod objects;
 mod pace;

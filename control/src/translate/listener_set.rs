@@ -139,13 +139,14 @@ impl PlannedSet {
             let message = format!("These listeners cannot serve, see their conditions: {bad}");
             Condition::holds(accepted, Reason::ListenersNotValid, message, generation)
         };
-        if gateway.site.is_nowhere() {
-            let message = format!("Gateway {} has no address, see its conditions", gateway.name);
-            let reason = Reason::ParentNotProgrammed;
-            return vec![acceptance, Condition::fails(programmed, reason, message, generation)];
-        }
-        let message = "The ListenerSet takes traffic";
-        vec![acceptance, Condition::holds(programmed, Reason::Programmed, message, generation)]
+        let programmed = if gateway.unassigned.is_some() || gateway.site.is_nowhere() {
+            let message = format!("Gateway {} is not programmed, see its conditions", gateway.name);
+            Condition::fails(programmed, Reason::ParentNotProgrammed, message, generation)
+        } else {
+            let message = "The ListenerSet takes traffic";
+            Condition::holds(programmed, Reason::Programmed, message, generation)
+        };
+        vec![acceptance, programmed]
     }
 
     /// All its faults.

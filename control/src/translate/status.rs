@@ -213,7 +213,7 @@ pub enum Reason {
 
 impl Condition {
     /// A condition that is true.
-    pub(super) fn holds(
+    pub(crate) fn holds(
         kind: ConditionType,
         reason: Reason,
         message: impl Into<Cow<'static, str>>,

@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use control::kube::{Access, KubeSource, Options, connect};
 use control::source::{Built, Source};
@@ -55,7 +54,7 @@ struct State {
     no_streaming: bool,
     /// Every new connection is closed at once.
     away: bool,
-    requests: Vec<(Instant, String)>,
+    requests: Vec<String>,
 }
 
 /// The server.
@@ -214,17 +213,17 @@ impl Fake {
         }
     }
 
-    /// When a kind was asked for, and how.
-    pub(crate) fn requests(&self, plural: &str) -> Vec<(Instant, String)> {
+    /// How a kind was asked for, each time.
+    pub(crate) fn requests(&self, plural: &str) -> Vec<String> {
         let path = format!("/{plural}?");
         let state = self.state();
-        state.requests.iter().filter(|(_, uri)| uri.contains(&path)).cloned().collect()
+        state.requests.iter().filter(|uri| uri.contains(&path)).cloned().collect()
     }
 
     fn answer(&self, request: &Request<hyper::body::Incoming>) -> Response<Stream> {
         let uri = request.uri().to_string();
         let mut state = self.state();
-        state.requests.push((Instant::now(), uri.clone()));
+        state.requests.push(uri.clone());
         let plural = request.uri().path().rsplit('/').next().unwrap().to_owned();
         let query: HashMap<&str, &str> = uri
             .split_once('?')

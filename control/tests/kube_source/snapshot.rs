@@ -65,6 +65,35 @@ async fn a_process_that_starts_while_the_server_is_away_serves_what_was_kept_and
 }
 
 #[tokio::test]
+async fn a_server_that_comes_back_without_what_was_kept_is_doubted_first() {
+    let directory = Directory::new("snapshot-doubt");
+    let fake = Fake::start(3).await;
+    let mut source = fake.source(directory.options()).await;
+    next(&mut source).await;
+    kept(&mut source, &directory).await;
+    drop(source);
+    fake.set_away(true);
+    let mut source = fake.source(directory.options()).await;
+    next(&mut source).await;
+    fake.set_missing("httproutes", true);
+    let asked = fake.requests("httproutes").len();
+    fake.set_away(false);
+    let healer = fake.clone();
+    let healed = tokio::spawn(async move {
+        while healer.requests("httproutes").len() < asked + 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        healer.set_missing("httproutes", false);
+    });
+    while !source.statuses().is_live() {
+        source.changed().await;
+        let built = source.build().unwrap();
+        assert_eq!(built.statuses.http_routes.len(), 3, "nothing is taken away meanwhile");
+    }
+    healed.await.unwrap();
+}
+
+#[tokio::test]
 async fn without_a_snapshot_or_with_a_damaged_one_nothing_is_served() {
     for text in [None, Some("{\"ringway_snapshot\":1,\"written\":1,\"objects\":0}\n")] {
         let directory = Directory::new("snapshot-damaged");

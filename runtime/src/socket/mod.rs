@@ -28,8 +28,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
 
 /// Opens a non-blocking listening socket that may share its address with others of this user
-/// (SO_REUSEPORT), and that need not be an
-/// address of this host. `[::]` takes IPv4 too, and becomes `0.0.0.0` where there is no IPv6.
+/// (SO_REUSEPORT), and need not be of this host. `[::]` takes IPv4 too, and becomes `0.0.0.0` where
+/// there is no IPv6.
 ///
 /// # Errors
 /// As the kernel says (`AddrInUse`, `AddrNotAvailable`, `PermissionDenied`).
@@ -217,4 +217,19 @@ pub(crate) fn limits(resource: libc::__rlimit_resource_t) -> io::Result<(u64, u6
         return Err(io::Error::last_os_error());
     }
     Ok((limit.rlim_cur, limit.rlim_max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_this_host_does_not_have_can_be_listened_on() {
+        for address in ["192.0.2.1:0", "[2001:db8::1]:0"] {
+            match listen(address.parse().unwrap()) {
+                Ok(listener) => assert_ne!(listener.local_addr().unwrap().port(), 0, "{address}"),
+                Err(error) => assert!(is_without_v6(&error) && address.starts_with('['), "{error}"),
+            }
+        }
+    }
 }

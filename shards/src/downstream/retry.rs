@@ -104,6 +104,21 @@ impl Extra<'_> {
         self.before.is_none_or(|before| now < before)
     }
 
+    /// Sends the copies of a request whose body needs no upload: it is in the client's `input`, or
+    /// an earlier try left it here.
+    fn mirror_what_is_here<R: Runtime>(
+        &self,
+        shard: &Rc<Shard<R>>,
+        here: Option<usize>,
+        input: &[u8],
+    ) {
+        match (here, &self.mirrors) {
+            (Some(length), Some(mirrors)) => mirrors.send(shard, Some(&input[..length])),
+            (None, Some(_)) if self.capture.is_whole() => self.mirror_capture(shard),
+            _ => {}
+        }
+    }
+
     /// Sends the copies of a request whose body was uploaded.
     pub(super) fn mirror_capture<R: Runtime>(&self, shard: &Rc<Shard<R>>) {
         if let Some(mirrors) = &self.mirrors {
@@ -286,16 +301,7 @@ impl<R: Runtime> Downstream<R> {
             }
         };
         trace.connected(R::now());
-        match (course.here, &course.extra.mirrors) {
-            (Some(length), Some(mirrors)) => {
-                mirrors.send(shard, Some(&self.reader.input.bytes()[..length]));
-            }
-            // A body that an earlier try left whole here.
-            (None, Some(_)) if course.extra.capture.is_whole() => {
-                course.extra.mirror_capture(shard);
-            }
-            _ => {}
-        }
+        course.extra.mirror_what_is_here(shard, course.here, self.reader.input.bytes());
         let ended = {
             let (here, extra) = (course.here, Some(&course.extra));
             let tried = Try { forward, flight: &flight, here, extra };

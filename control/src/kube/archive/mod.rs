@@ -34,6 +34,8 @@ pub const WRITE_INTERVAL: Duration = Duration::from_secs(5);
 pub const PENDING_BYTES_MAX: usize = 8 << 20;
 /// How often it is seen whether a write is done.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// A file half written for this time is nobody's.
+const LEFTOVER_AGE: Duration = Duration::from_secs(600);
 const FILE_NAME: &str = "snapshot.jsonl";
 const FORMAT: u32 = 1;
 
@@ -138,9 +140,25 @@ impl Keep {
     /// As the system says.
     pub fn prepare(&self) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        self.sweep()?;
         let probe = self.temporary();
         create(&probe)?;
         fs::remove_file(probe)
+    }
+
+    /// Removes what a process that was killed while it wrote left behind.
+    fn sweep(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.directory)?.flatten() {
+            let is_ours =
+                entry.file_name().to_string_lossy().starts_with(&format!(".{FILE_NAME}."));
+            let changed = entry.metadata().and_then(|about| about.modified());
+            let age = changed.ok().and_then(|changed| changed.elapsed().ok());
+            if is_ours && age.is_some_and(|age| age > LEFTOVER_AGE) {
+                // Another process may have been faster.
+                drop(fs::remove_file(entry.path()));
+            }
+        }
+        Ok(())
     }
 
     fn temporary(&self) -> PathBuf {

@@ -137,3 +137,18 @@ async fn a_write_that_fails_is_tried_again_and_loses_nothing() {
     written(&mut archive).await;
     assert_eq!(objects(&archive).len(), 1);
 }
+
+#[test]
+fn what_a_killed_writer_left_is_removed_once_it_is_old() {
+    let place = Place::new("archive-sweep");
+    let left = |name: &str, age: Duration| {
+        let path = place.keep.directory.join(name);
+        File::create(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
+        path
+    };
+    let old = left(".snapshot.jsonl.1", LEFTOVER_AGE * 2);
+    let fresh = left(".snapshot.jsonl.2", Duration::ZERO);
+    let foreign = left("other", LEFTOVER_AGE * 2);
+    place.keep.prepare().unwrap();
+    assert!(!old.exists() && fresh.exists() && foreign.exists());
+}

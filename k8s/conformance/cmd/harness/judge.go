@@ -80,26 +80,18 @@ func judge(args []string) error {
 	if *reportOnly {
 		return nil
 	}
-	differences, err := compare(*expectedPath, evidence.outcome)
-	if err != nil {
-		return err
+	expected, err := outcome.Read(*expectedPath)
+	if errors.Is(err, fs.ErrNotExist) && *update {
+		expected, err = &outcome.Outcome{}, nil
 	}
+	if err != nil {
+		return fmt.Errorf("what is expected (UPDATE=1 records it): %w", err)
+	}
+	differences := outcome.Compare(expected, evidence.outcome)
 	if *update {
 		return record(*expectedPath, *report, *reports, evidence, differences)
 	}
 	return show(differences)
-}
-
-// compare reads the expectation; where there is none yet, everything is a difference.
-func compare(path string, actual *outcome.Outcome) ([]outcome.Difference, error) {
-	expected, err := outcome.Read(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		expected, err = &outcome.Outcome{}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return outcome.Compare(expected, actual), nil
 }
 
 func show(differences []outcome.Difference) error {

@@ -68,11 +68,14 @@ fn plan_one(snapshot: &Snapshot, gateway: &Planned) -> Option<Infrastructure> {
         Site::At(_) | Site::Mapped(_) => replicas(snapshot),
     };
     let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = addresses.into_iter().partition(IpAddr::is_ipv4);
-    let slices = [("IPv4", v4), ("IPv6", v6)].into_iter().filter(|(_, all)| !all.is_empty());
+    // Where there is no address at all, an empty slice says so.
+    let none = v6.is_empty();
+    let slices = [("IPv4", v4, none), ("IPv6", v6, false)].into_iter();
+    let slices = slices.filter(|(_, all, always)| *always || !all.is_empty());
     Some(Infrastructure {
         uid: Arc::clone(&gateway.object.metadata.uid),
         service: service(snapshot, gateway, &ports),
-        slices: slices.map(|(family, all)| slice(gateway, &ports, family, &all)).collect(),
+        slices: slices.map(|(family, all, _)| slice(gateway, &ports, family, &all)).collect(),
     })
 }
 
