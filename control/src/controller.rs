@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
 use crate::complaints::Complaints;
+use crate::listening;
 use crate::report::{Phase, Report};
 use crate::source::{Built, Source};
 use crate::state::{Life, Shared, Socket};
@@ -99,6 +100,8 @@ pub struct Controller<S, E, I> {
     epoch: Option<Arc<Epoch>>,
     /// Statuses that wait for their epoch to be installed everywhere.
     pending: Option<(u64, Arc<Statuses>)>,
+    /// Statuses were shown.
+    has_shown: bool,
     complaints: Complaints,
     /// When the last build ended, until its garbage is given back.
     littered: Option<Instant>,
@@ -121,6 +124,7 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             ir: Ir::default(),
             epoch: None,
             pending: None,
+            has_shown: false,
             complaints: Complaints::default(),
             littered: None,
             next_tick: tokio::time::Instant::now() + TICK,
@@ -237,13 +241,13 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             tracing::info!("all problems of the configuration are solved");
         }
         if gateways == 0 && (self.epoch.is_none() || state.gateways > 0) {
-            tracing::warn!("no valid Gateway: listening nowhere until a file gives one");
+            tracing::warn!("no valid Gateway: listening nowhere until there is one");
         }
     }
 
     fn take(&mut self, mut report: Report) {
         self.parts.access_log.write(std::mem::take(&mut report.activity.access_log));
-        self.complaints.hear(&mut report);
+        let is_news = self.complaints.hear(&mut report);
         let mut state = self.parts.state.lock();
         let before = state.installed();
         state.add(&report);
@@ -261,13 +265,21 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
         {
             drop(state);
             self.show(statuses);
+        } else if is_news && self.has_shown {
+            let statuses = Arc::clone(&state.statuses);
+            drop(state);
+            self.show(statuses);
         }
     }
 
     /// Shows statuses whose epoch every shard runs.
-    fn show(&self, statuses: Arc<Statuses>) {
-        self.parts.state.lock().statuses = Arc::clone(&statuses);
+    fn show(&mut self, statuses: Arc<Statuses>) {
+        let mut state = self.parts.state.lock();
+        state.statuses = statuses;
+        let statuses = listening::corrected(&state);
+        drop(state);
         self.parts.installed.send_replace(statuses);
+        self.has_shown = true;
     }
 
     fn became_ready(&self) -> bool {

@@ -19,6 +19,7 @@ pub mod histograms;
 pub mod kube;
 pub mod lease;
 pub mod limits;
+mod listening;
 pub mod metrics;
 pub mod report;
 pub mod resolve;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use proxy::ir::{self, AttachedRoute, Ir};
 
 use super::Translation;
+use super::address::Addressing;
 use super::attach::Routes;
 use super::class::Classes;
 use super::gateway::{self, Planned};
@@ -57,7 +58,9 @@ pub(super) fn assemble(
         other_routes: others.0,
         infrastructure: infrastructure::plan(snapshot, &gateways),
     };
-    Translation { ir: Ir { ports: ports(&gateways, attached), backends }, statuses, problems }
+    let is_anywhere = matches!(snapshot.addressing, Addressing::Pool(_));
+    let ports = ports(&gateways, attached, is_anywhere);
+    Translation { ir: Ir { ports, backends }, statuses, problems }
 }
 
 /// The routes of each listener, in precedence order.
@@ -75,7 +78,11 @@ fn attached(gateways: &[Planned], routes: &Routes) -> Vec<Vec<AttachedRoute>> {
     attached
 }
 
-fn ports(gateways: &[Planned], mut attached: Vec<Vec<AttachedRoute>>) -> Vec<ir::Port> {
+fn ports(
+    gateways: &[Planned],
+    mut attached: Vec<Vec<AttachedRoute>>,
+    is_anywhere: bool,
+) -> Vec<ir::Port> {
     let mut ports: BTreeMap<(u16, Option<IpAddr>), ir::Port> = BTreeMap::new();
     let listeners = gateways
         .iter()
@@ -95,6 +102,7 @@ fn ports(gateways: &[Planned], mut attached: Vec<Vec<AttachedRoute>>) -> Vec<ir:
         for (address, port) in sockets {
             let entry = ports.entry((port, address)).or_insert_with(|| ir::Port {
                 address,
+                is_anywhere,
                 port,
                 protocol,
                 listeners: Vec::new(),
