@@ -237,12 +237,13 @@ fn problems(
         let listeners = gateway.listeners.iter().flat_map(Listener::faults);
         let faults = gateway.fault.iter().chain(&gateway.unassigned).chain(listeners);
         let own = faults.map(|fault| Problem::of(Kind::Gateway, &gateway.name, fault));
-        let unresolved = gateway::unresolved(&gateway.object);
-        let unresolved = unresolved.map(|fault| Problem::of(Kind::Gateway, &gateway.name, &fault));
+        let told = gateway::unresolved(&gateway.object).into_iter();
+        let told = told.chain(gateway::ignored(&gateway.object));
+        let told = told.map(|fault| Problem::of(Kind::Gateway, &gateway.name, &fault));
         let sets = gateway.sets.iter().flat_map(|set| {
             set.faults().map(|fault| Problem::of(Kind::ListenerSet, &set.name, fault))
         });
-        own.chain(unresolved).chain(sets)
+        own.chain(told).chain(sets)
     });
     let routes = routes.planned.iter().flat_map(|(_, route)| route.problems.iter().cloned());
     classes.chain(parents).chain(strays).chain(routes).chain(others).collect()
