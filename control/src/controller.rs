@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
 use crate::complaints::Complaints;
+use crate::listening;
 use crate::pace::Pace;
 use crate::report::{Phase, Report};
 use crate::source::{Built, Source};
@@ -111,6 +112,8 @@ pub struct Controller<S, E, I> {
     epoch: Option<Arc<Epoch>>,
     /// Statuses that wait for their epoch to be installed everywhere, oldest first.
     pending: VecDeque<(u64, Arc<Statuses>)>,
+    /// Statuses were shown.
+    has_shown: bool,
     complaints: Complaints,
     pace: Pace,
     /// When the last build ended, until its garbage is given back.
@@ -134,6 +137,7 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             ir: Ir::default(),
             epoch: None,
             pending: VecDeque::new(),
+            has_shown: false,
             complaints: Complaints::default(),
             pace: Pace::default(),
             littered: None,
@@ -256,13 +260,13 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             tracing::info!("all problems of the configuration are solved");
         }
         if gateways == 0 && (self.epoch.is_none() || state.gateways > 0) {
-            tracing::warn!("no valid Gateway: listening nowhere until a file gives one");
+            tracing::warn!("no valid Gateway: listening nowhere until there is one");
         }
     }
 
     fn take(&mut self, mut report: Report) {
         self.parts.access_log.write(std::mem::take(&mut report.activity.access_log));
-        self.complaints.hear(&mut report);
+        let is_news = self.complaints.hear(&mut report);
         let mut state = self.parts.state.lock();
         let before = state.installed();
         state.add(&report);
@@ -282,13 +286,20 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
         }
         if let Some((_, statuses)) = true_now {
             self.show(statuses);
+        } else if is_news && self.has_shown {
+            let statuses = Arc::clone(&self.parts.state.lock().statuses);
+            self.show(statuses);
         }
     }
 
     /// Shows statuses whose epoch every shard runs.
-    fn show(&self, statuses: Arc<Statuses>) {
-        self.parts.state.lock().statuses = Arc::clone(&statuses);
+    fn show(&mut self, statuses: Arc<Statuses>) {
+        let mut state = self.parts.state.lock();
+        state.statuses = statuses;
+        let statuses = listening::corrected(&state);
+        drop(state);
         self.parts.installed.send_replace(statuses);
+        self.has_shown = true;
     }
 
     fn became_ready(&self) -> bool {

@@ -19,6 +19,7 @@ pub mod histograms;
 pub mod kube;
 pub mod lease;
 pub mod limits;
+mod listening;
 pub mod metrics;
 mod pace;
 pub mod report;

@@ -37,6 +37,9 @@ const REFUSED_WAIT: (Duration, Duration) = (Duration::from_secs(60), Duration::f
 /// The first wait after too many conflicts, and the longest.
 const CONFLICT_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// How often a status is written whose only news is how many routes are attached.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+
 type Target = (Kind, Name);
 
 /// The writer.
@@ -50,6 +53,8 @@ pub(super) struct Writer {
     later: BTreeSet<(Instant, Kind, Name)>,
     /// Objects that are being written, or were and may not be settled.
     open: HashMap<Target, Open>,
+    /// When statuses that count routes were written last, as far as it is not long ago.
+    counted: HashMap<Target, Instant>,
     running: JoinSet<(Target, Result<Done, Fault>)>,
     pace: Pace,
 }
@@ -95,7 +100,12 @@ enum Done {
 /// What comes of comparing one object.
 enum Plan {
     Settled,
-    Write { seen: Arc<Observed>, patch: Value },
+    Write {
+        seen: Arc<Observed>,
+        patch: Value,
+    },
+    /// Not before this time.
+    Later(Instant),
 }
 
 impl Writer {
@@ -108,6 +118,7 @@ impl Writer {
             queue: BTreeSet::new(),
             later: BTreeSet::new(),
             open: HashMap::new(),
+            counted: HashMap::new(),
             running: JoinSet::new(),
             pace: Pace::default(),
         }
@@ -162,6 +173,9 @@ impl Writer {
         while let Some((_, kind, name)) = self.later.pop_first_if(now) {
             self.queue(kind, name);
         }
+        if self.queue.is_empty() && self.running.is_empty() {
+            self.counted.retain(|_, at| now < *at + COUNT_INTERVAL);
+        }
     }
 
     fn queue(&mut self, kind: Kind, name: Name) {
@@ -175,6 +189,7 @@ impl Writer {
         self.queue.clear();
         self.later.clear();
         self.open.clear();
+        self.counted.clear();
         if self.leads() {
             self.queue_all();
         }
@@ -234,13 +249,17 @@ impl Writer {
             }
             match self.plan(&statuses, &target, &now) {
                 Plan::Settled => self.settle(&target),
+                Plan::Later(at) => {
+                    self.later.insert((at, target.0, target.1));
+                }
                 Plan::Write { seen, patch } => self.write(target, seen, patch),
             }
         }
         true
     }
 
-    fn plan(&self, statuses: &Statuses, (kind, name): &Target, now: &str) -> Plan {
+    fn plan(&self, statuses: &Statuses, target: &Target, now: &str) -> Plan {
+        let (kind, name) = target;
         let (Some(shape), Some(seen)) = (shape::of(*kind), self.seen(*kind, name)) else {
             return Plan::Settled;
         };
@@ -261,7 +280,14 @@ impl Writer {
         }
         let merge = Merge { shape, namespace: &name.namespace, controller: CONTROLLER_NAME, now };
         match merge.patch(observed.as_ref(), &desired) {
-            Some(patch) => Plan::Write { seen, patch },
+            Some(patch) => match self.counted.get(target).map(|at| *at + COUNT_INTERVAL) {
+                Some(at)
+                    if Instant::now() < at && merge::only_counts(observed.as_ref(), &patch) =>
+                {
+                    Plan::Later(at)
+                }
+                _ => Plan::Write { seen, patch },
+            },
             None => Plan::Settled,
         }
     }
@@ -300,6 +326,9 @@ impl Writer {
     fn write(&mut self, target: Target, seen: Arc<Observed>, patch: Value) {
         let Some(path) = self.path(&target) else { return };
         self.open.entry(target.clone()).or_default().is_running = true;
+        if patch.get("listeners").is_some() {
+            self.counted.insert(target.clone(), Instant::now());
+        }
         let client = self.parts.client.clone();
         self.running.spawn(async move {
             let outcome = request::patch(client, path, target.1.clone(), seen, patch).await;
