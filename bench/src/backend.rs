@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use clap::Args;
 use memchr::memmem;
 use runtime::cores::CoreId;
+use runtime::socket::Home;
 use runtime::{Buf, Listener as _, Options, Runtime, Sink as _, Size, Stream as _};
 
 use crate::http::{self, BadMessage, Body, HEAD_MAX};
@@ -83,7 +84,8 @@ fn serve<R: Runtime>(
 }
 
 async fn accept<R: Runtime>(address: SocketAddr, answers: Rc<Answers>) -> anyhow::Result<()> {
-    let mut listener = R::listen(address).with_context(|| format!("cannot listen on {address}"))?;
+    let mut listener =
+        R::listen(address, Home::Here).with_context(|| format!("cannot listen on {address}"))?;
     eprintln!("ready: backend on {} ({})", listener.local_address()?, R::NAME);
     loop {
         match listener.accept().await {

@@ -25,13 +25,19 @@ struct Complaint {
 }
 
 impl Complaints {
-    /// Takes in what a report says of sockets and adds the owner of the port to its errors.
-    pub(crate) fn hear(&mut self, report: &mut Report) {
+    /// Takes in what a report says of sockets and adds the owner of the port to its errors; says
+    /// whether anything is new.
+    pub(crate) fn hear(&mut self, report: &mut Report) -> bool {
+        let before = self.count();
+        let mut told = false;
         let shard = report.shard;
         for listener in &mut report.listeners {
             let address = listener.address;
             match listener.error.take() {
-                Some(error) => listener.error = Some(self.fails(address, shard, error)),
+                Some(error) => {
+                    told |= self.0.get(&address).is_none_or(|known| known.error != error);
+                    listener.error = Some(self.fails(address, shard, error));
+                }
                 None => self.works(address, shard),
             }
         }
@@ -42,6 +48,12 @@ impl Complaints {
             }
             !complaint.shards.is_empty()
         });
+        told || self.count() != before
+    }
+
+    /// Sockets of shards that fail.
+    fn count(&self) -> usize {
+        self.0.values().map(|complaint| complaint.shards.len()).sum()
     }
 
     fn fails(&mut self, address: SocketAddr, shard: usize, error: String) -> String {

@@ -14,7 +14,7 @@ use control::cli::run::{ClusterArgs, Runtime, ServeArgs, Snapshot};
 use control::cli::value::Admin;
 use control::cli::{Exit, logging, placement};
 use control::controller::{Controller, Order, Outcome, Parts};
-use control::kube::{self, KubeSource};
+use control::kube::{self, KubeSource, Watches};
 use control::source::{FileSource, Source};
 use control::state::{About, Shared, State};
 use control::status;
@@ -104,6 +104,7 @@ pub(crate) fn run_kube(cluster: &ClusterArgs, args: &ServeArgs) -> Result<Exit, 
             ..kube::Options::default()
         };
         let source = KubeSource::start(&client, options);
+        let watches = source.watches();
         let installed = watch::Sender::default();
         let writing = status::Options {
             observed: source.statuses(),
@@ -112,7 +113,7 @@ pub(crate) fn run_kube(cluster: &ClusterArgs, args: &ServeArgs) -> Result<Exit, 
             identity: identity(cluster).map_err(Failure::start)?,
             client,
         };
-        start(source, args, installed, Some(writing), |_| ()).await
+        start(source, args, installed, Some((writing, watches)), |_| ()).await
     })
 }
 
@@ -180,7 +181,7 @@ async fn start<S: Source>(
     source: S,
     args: &ServeArgs,
     installed: watch::Sender<Arc<Statuses>>,
-    writing: Option<status::Options>,
+    cluster: Option<(status::Options, Watches)>,
     ready: impl FnOnce(Option<SocketAddr>),
 ) -> Result<Exit, Failure> {
     let orders = orders().map_err(Failure::start)?;
@@ -209,8 +210,9 @@ async fn start<S: Source>(
         compile: Epoch::compile,
         installed,
     };
-    let writer = match writing {
-        Some(writing) => {
+    let writer = match cluster {
+        Some((writing, watches)) => {
+            state.lock().watches = watches;
             let ending = ending().map_err(Failure::start)?;
             Some(status::start(writing, state.clone(), ending))
         }

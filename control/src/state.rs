@@ -13,6 +13,7 @@ use proxy::ir::Ir;
 use runtime::cores::CoreId;
 
 use crate::histograms::Histograms;
+use crate::kube::Watches;
 use crate::report::{Activity, ListenState, MirrorEnd, Phase, Report};
 use crate::translate::Statuses;
 
@@ -154,6 +155,8 @@ pub struct State {
     pub gateways: usize,
     /// Writes to the API server.
     pub status_writes: Writes,
+    /// How the watches of the API server are.
+    pub watches: Watches,
     /// What the source still waits for before the first build.
     pub awaited: Option<String>,
 }
@@ -196,6 +199,7 @@ impl State {
             problems: Vec::new(),
             gateways: 0,
             status_writes: Writes::default(),
+            watches: Watches::default(),
             awaited: None,
         }
     }

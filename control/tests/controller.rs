@@ -40,8 +40,13 @@ impl Source for Script {
     }
 
     fn build(&mut self) -> Option<Built> {
-        let port =
-            Port { address: None, port: self.port, protocol: Protocol::Http, listeners: vec![] };
+        let port = Port {
+            address: None,
+            is_anywhere: false,
+            port: self.port,
+            protocol: Protocol::Http,
+            listeners: vec![],
+        };
         let ports = if self.port == 0 { vec![] } else { vec![port] };
         Some(Built {
             ir: Ir { ports, ..Ir::default() },

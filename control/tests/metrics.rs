@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
+use control::api::Kind;
 use control::metrics::{Metrics, SERIES_MAX, catalog};
 use control::report::Stage;
 use hdrhistogram::Histogram;
@@ -62,6 +63,9 @@ fn eight_shards_and_any_number_of_listeners_stay_within_the_series_limit() {
     for shard in 0..8 {
         state.lock().add(&busy(shard, 1, 100));
     }
+    for kind in Kind::ALL {
+        state.lock().watches.note(kind, |watch| watch.lists += 1);
+    }
     let text = Metrics::new(state).text();
     let count = series(&text).len();
     assert!(count <= SERIES_MAX, "{count}");
@@ -86,7 +90,9 @@ fn a_listener_keeps_its_label_when_others_come() {
 fn a_busy_scrape_shows_exactly_the_catalog() {
     let state = state(1);
     state.lock().add(&busy(0, 1, 1));
+    state.lock().watches.note(Kind::Gateway, |watch| watch.events += 2);
     let text = Metrics::new(state).text();
+    assert!(text.contains(r#"ringway_kube_events_total{kind="Gateway"} 2"#), "{text}");
     let types: BTreeMap<&str, &str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
     let catalog: BTreeMap<&str, &str> =

@@ -27,6 +27,9 @@ pub struct Ir {
 pub struct Port {
     /// Local address; `None` listens on all addresses of the host, IPv4 and IPv6.
     pub address: Option<IpAddr>,
+    /// Whether `address` need not be one of this host: it is a Gateway's own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_anywhere: bool,
     /// TCP port.
     pub port: u16,
     /// Whether TLS is terminated here; all listeners of a port agree.

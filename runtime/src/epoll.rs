@@ -12,6 +12,7 @@ use std::time::Instant;
 use ::monoio::{LegacyDriver, RuntimeBuilder};
 
 use crate::monoio::{net, whole};
+use crate::socket::Home;
 use crate::{Options, Runtime, StartError, cores};
 
 /// Readiness by epoll(7).
@@ -48,8 +49,8 @@ impl Runtime for Epoll {
         ::monoio::time::sleep_until(deadline.into())
     }
 
-    fn listen(address: SocketAddr) -> io::Result<Self::Listener> {
-        net::listen(address)
+    fn listen(address: SocketAddr, home: Home) -> io::Result<Self::Listener> {
+        net::listen(address, home)
     }
 
     fn connect(

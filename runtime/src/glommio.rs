@@ -22,6 +22,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use crate::abort::Guard;
 use crate::buf::Buf;
 use crate::poison::Poison;
+use crate::socket::Home;
 use crate::{Abort, Options, Runtime, Size, StartError, cores, probe, socket};
 
 /// Entries of each of an executor's three rings unless the options say otherwise: small enough for
@@ -86,8 +87,8 @@ impl Runtime for Glommio {
         Timer::new(deadline.saturating_duration_since(Instant::now())).await;
     }
 
-    fn listen(address: SocketAddr) -> io::Result<Listener> {
-        let inner = socket::listen(address)?;
+    fn listen(address: SocketAddr, home: Home) -> io::Result<Listener> {
+        let inner = socket::listen(address, home)?;
         Ok(Listener { guard: Guard::new(inner.as_raw_fd()), inner })
     }
 

@@ -42,6 +42,8 @@ use std::time::Instant;
 
 use thiserror::Error;
 
+use self::socket::Home;
+
 pub use self::abort::Abort;
 pub use self::buf::Buf;
 pub use self::epoll::Epoll;
@@ -80,11 +82,12 @@ pub trait Runtime: Sized + 'static {
     /// Waits until `deadline` (granularity: 1 to 2 ms).
     fn sleep_until(deadline: Instant) -> impl Future<Output = ()>;
 
-    /// Opens a listening socket with SO_REUSEPORT; several may share an address.
+    /// Opens a listening socket with SO_REUSEPORT; several may share an address, and `home` says
+    /// whether it must be one of this host.
     ///
     /// # Errors
     /// As the kernel says (`AddrInUse`, `AddrNotAvailable`, `PermissionDenied`).
-    fn listen(address: SocketAddr) -> io::Result<Self::Listener>;
+    fn listen(address: SocketAddr, home: Home) -> io::Result<Self::Listener>;
 
     /// Connects, with TCP_NODELAY.
     fn connect(address: SocketAddr)

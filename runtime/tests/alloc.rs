@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use runtime::alloc::{Counting, allocations_of_this_thread};
+use runtime::socket::Home;
 use runtime::{Epoll, Listener, Monoio, Options, Runtime, Sink, Size, StartError, Stream};
 
 const WARM_UP: usize = 5_000;
@@ -17,7 +18,7 @@ static ALLOCATOR: Counting = Counting;
 /// Allocations of this thread in `ROUNDS` round trips through an echo, both ends here.
 fn allocations<R: Runtime>(size: Size, bytes: usize) -> Result<u64, StartError> {
     R::block_on(&Options::default(), || async move {
-        let mut listener = R::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut listener = R::listen("127.0.0.1:0".parse().unwrap(), Home::Here).unwrap();
         let address = listener.local_address().unwrap();
         R::spawn(async move {
             let (mut sink, mut stream, _) = listener.accept().await.unwrap();

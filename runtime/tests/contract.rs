@@ -13,6 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use runtime::mailbox::mailbox;
+use runtime::socket::Home;
 use runtime::{Epoll, Listener, Options, Runtime, Sink, Size, Stream, buf};
 
 /// How long a test waits for something that must happen before it gives up.
@@ -128,7 +129,7 @@ struct Pair<R: Runtime> {
 
 /// A connection with both ends on this runtime.
 async fn pair<R: Runtime>() -> Pair<R> {
-    let mut listener = R::listen(loopback()).unwrap();
+    let mut listener = R::listen(loopback(), Home::Here).unwrap();
     let address = listener.local_address().unwrap();
     let (accepted, near) = both(listener.accept(), R::connect(address)).await;
     let (sink, stream, _) = accepted.unwrap();
@@ -213,7 +214,7 @@ async fn large_transfers_arrive_complete_in_both_directions_at_once<R: Runtime>(
 
 async fn many_connections_live_side_by_side<R: Runtime>() {
     const COUNT: usize = 300;
-    let mut listener = R::listen(loopback()).unwrap();
+    let mut listener = R::listen(loopback(), Home::Here).unwrap();
     let address = listener.local_address().unwrap();
     R::spawn(async move {
         for _ in 0..COUNT {
@@ -376,7 +377,7 @@ async fn settles_at<R: Runtime>(port: u16, count: usize) {
 
 async fn cancelled_accepts_and_connects_leak_no_descriptor<R: Runtime>() {
     const ROUNDS: usize = 50;
-    let mut listener = R::listen(loopback()).unwrap();
+    let mut listener = R::listen(loopback(), Home::Here).unwrap();
     let port = listener.local_address().unwrap().port();
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     for round in 0..ROUNDS {
@@ -408,7 +409,7 @@ async fn cancelled_accepts_and_connects_leak_no_descriptor<R: Runtime>() {
 }
 
 async fn closed_connections_leak_no_descriptor<R: Runtime>() {
-    let mut listener = R::listen(loopback()).unwrap();
+    let mut listener = R::listen(loopback(), Home::Here).unwrap();
     let address = listener.local_address().unwrap();
     for _ in 0..100 {
         let (accepted, near) = both(listener.accept(), R::connect(address)).await;
@@ -444,7 +445,7 @@ async fn a_refused_connect_is_an_error<R: Runtime>() {
 }
 
 async fn accept_tells_the_peers_address_and_sets_nodelay<R: Runtime>() {
-    let mut listener = R::listen(loopback()).unwrap();
+    let mut listener = R::listen(loopback(), Home::Here).unwrap();
     let port = listener.local_address().unwrap().port();
     let plain = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let (_sink, _stream, peer) = listener.accept().await.unwrap();
@@ -466,9 +467,9 @@ async fn accept_tells_the_peers_address_and_sets_nodelay<R: Runtime>() {
 }
 
 async fn two_listeners_share_an_address<R: Runtime>() {
-    let mut one = R::listen(loopback()).unwrap();
+    let mut one = R::listen(loopback(), Home::Here).unwrap();
     let address = one.local_address().unwrap();
-    let mut two = R::listen(address).unwrap();
+    let mut two = R::listen(address, Home::Here).unwrap();
     // The kernel spreads connections over both: with this many, each gets some.
     let plain: Vec<_> = (0..64).map(|_| TcpStream::connect(address).unwrap()).collect();
     let (mut at_one, mut at_two) = (0, 0);
@@ -484,12 +485,12 @@ async fn two_listeners_share_an_address<R: Runtime>() {
 
 async fn a_taken_address_is_in_use<R: Runtime>() {
     let taken = TcpListener::bind(loopback()).unwrap();
-    let error = R::listen(taken.local_addr().unwrap()).err().unwrap();
+    let error = R::listen(taken.local_addr().unwrap(), Home::Here).err().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
 }
 
 async fn ipv4_peers_reach_a_dual_stack_listener_under_their_own_address<R: Runtime>() {
-    let mut listener = R::listen("[::]:0".parse().unwrap()).unwrap();
+    let mut listener = R::listen("[::]:0".parse().unwrap(), Home::Here).unwrap();
     let port = listener.local_address().unwrap().port();
     let plain = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let (_sink, _stream, peer) = listener.accept().await.unwrap();

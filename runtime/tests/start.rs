@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use runtime::socket::Home;
 use runtime::{Epoll, Glommio, Listener, Monoio, Options, Runtime, Sink, Size, StartError, Stream};
 use runtime::{cores, probe};
 
@@ -35,7 +36,7 @@ fn refuse_uring(errno: i32) {
 }
 
 async fn echo<R: Runtime>() {
-    let mut listener = R::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut listener = R::listen("127.0.0.1:0".parse().unwrap(), Home::Here).unwrap();
     let address = listener.local_address().unwrap();
     let (mut sink, mut stream) = R::connect(address).await.unwrap();
     let (mut far_sink, mut far_stream, _) = listener.accept().await.unwrap();

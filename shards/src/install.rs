@@ -13,6 +13,7 @@ use foldhash::fast::RandomState;
 use proxy::epoch::{Epoch, Port};
 use proxy::ir::Protocol;
 use proxy::tls;
+use runtime::socket::Home;
 use runtime::{Abort, Listener, Runtime};
 
 use crate::accept;
@@ -99,13 +100,14 @@ pub(crate) fn sync_listeners<R: Runtime>(shard: &Rc<Shard<R>>) {
     for port in &installed.epoch.ports {
         let key = PortKey::of(port);
         if !matches!(sockets.get(&key), Some(Socket::Open { .. })) {
-            sockets.insert(key, open(shard, key));
+            let home = if port.is_anywhere { Home::Anywhere } else { Home::Here };
+            sockets.insert(key, open(shard, key, home));
         }
     }
 }
 
-fn open<R: Runtime>(shard: &Rc<Shard<R>>, key: PortKey) -> Socket {
-    match R::listen(key.socket_address()) {
+fn open<R: Runtime>(shard: &Rc<Shard<R>>, key: PortKey, home: Home) -> Socket {
+    match R::listen(key.socket_address(), home) {
         Ok(listener) => {
             let stopped = Rc::new(Cell::new(false));
             let stop = listener.abort_handle();

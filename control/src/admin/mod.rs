@@ -4,7 +4,6 @@
 //! caller can hold it up. It only reads; nothing can be changed through it. Started by `main.rs`.
 //! Invariant: every answer is made from one consistent state.
 
-mod listening;
 mod pages;
 pub mod status;
 

@@ -12,8 +12,8 @@ use runtime::cores::CoreId;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::listening;
 use crate::api::{Kind, Name};
+use crate::listening;
 use crate::report::Phase;
 use crate::state::{ShardState, State};
 use crate::translate::status::{GatewayClassStatus, GatewayStatus, ListenerSetStatus, RouteStatus};

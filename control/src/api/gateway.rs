@@ -32,6 +32,8 @@ pub struct GatewaySpec {
     pub infrastructure: Infrastructure,
     pub allowed_listeners: AllowedListeners,
     pub tls: GatewayTls,
+    /// Routes that need not name it; not supported, kept so that it is told.
+    pub default_scope: Option<Arc<str>>,
 }
 
 /// Which ListenerSets may add listeners.
@@ -129,6 +131,8 @@ open_enum! {
 pub struct ListenerTls {
     pub mode: TlsMode,
     pub certificate_refs: Vec<CertificateRef>,
+    /// Other implementations' settings; not supported, kept so that it is told.
+    pub options: Option<serde_json::Value>,
 }
 
 open_enum! {

@@ -167,9 +167,14 @@ impl Feed {
             tracing::debug!("{}: the watch broke: {error}", self.kind.as_str());
             return Ok(());
         }
+        tracing::debug!("{}: {error}", self.kind.as_str());
         self.state.rhythm.failed(error.wait());
         if !error.is_unheard() && self.state.rhythm.failures() >= RESUME_FAILURES_MAX {
             self.state.position = None;
+        }
+        if error.code() == Some(429) && self.state.rhythm.failures() == 1 {
+            // Whoever asks for a kind first is told to come back: the server only now reads it.
+            return Ok(());
         }
         self.state.is_failing = true;
         self.send(Update::Failed(error)).await

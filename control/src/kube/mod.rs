@@ -11,10 +11,13 @@ mod contents;
 mod feed;
 mod item;
 mod observed;
+mod progress;
 mod references;
+mod release;
 mod resource;
 mod rhythm;
 mod source;
+mod watches;
 mod wire;
 
 pub use archive::{DIRECTORY_DEFAULT, Keep, PENDING_BYTES_MAX, WRITE_INTERVAL};
@@ -24,8 +27,10 @@ pub use client::{
 };
 pub use feed::{MISSING_RETRY, PAGE_OBJECTS, RESUME_FAILURES_MAX, WATCH_SECONDS};
 pub use observed::{Observed, ObservedStatuses};
+pub use release::RELEASE_INTERVAL;
 pub use rhythm::{RETRY_AFTER_MAX, RETRY_MAX, START_INTERVAL};
 pub use source::{
     COMPLETE_TIMEOUT, CONTACT_TIMEOUT, KubeSource, LOSS_BELIEVED_MAX, Options, UPDATES_MAX,
 };
+pub use watches::{Watch, Watches};
 pub use wire::{ANSWER_TIMEOUT, LINE_BYTES_MAX, PAGE_BYTES_MAX, SILENCE_MAX};

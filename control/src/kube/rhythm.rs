@@ -27,7 +27,7 @@ impl Rhythm {
     /// Waits until the next start is due.
     pub(super) async fn start(&mut self) {
         if let Some(last) = self.last {
-            let pause = START_INTERVAL.max(backoff(self.failures, unit_random())).max(self.wait);
+            let pause = START_INTERVAL.max(pause(self.failures, self.wait, unit_random()));
             tokio::time::sleep_until(last + pause).await;
         }
         self.wait = Duration::ZERO;
@@ -50,6 +50,15 @@ impl Rhythm {
     pub(super) fn failures(&self) -> u32 {
         self.failures
     }
+}
+
+/// The pause after `failures` in a row, the last with the server's wish to be left alone for `wait`:
+/// the first time the server knows best.
+fn pause(failures: u32, wait: Duration, random: f64) -> Duration {
+    if failures == 1 && !wait.is_zero() {
+        return wait.mul_f64(1.0 + random / 4.0);
+    }
+    backoff(failures, random).max(wait)
 }
 
 /// The pause after `failures` in a row: doubled each time, less up to half of it by `random` in 0..1.
@@ -80,6 +89,10 @@ mod tests {
         assert_eq!(backoff(2, 0.0), Duration::from_secs(4));
         assert_eq!(backoff(60, 0.0), RETRY_MAX);
         assert_eq!(backoff(60, 1.0), RETRY_MAX / 2);
+        let wait = Duration::from_secs(1);
+        assert_eq!(pause(1, wait, 0.0), wait);
+        assert!(pause(1, wait, 1.0) > wait && pause(2, wait, 0.0) == backoff(2, 0.0));
+        assert_eq!(pause(2, Duration::from_secs(30), 0.0), Duration::from_secs(30));
         assert!((0.0..1.0).contains(&unit_random()));
     }
 }

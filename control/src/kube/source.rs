@@ -17,9 +17,12 @@ use tokio::time::Instant;
 
 use super::archive::{Archive, ArchiveError, Keep};
 use super::contents::Contents;
-use super::feed::{Feed, MISSING_RETRY, Message, State, Update, Wanted};
+use super::feed::{Feed, Message, State, Update, Wanted};
 use super::item::Item;
 use super::observed::ObservedStatuses;
+use super::progress::{self, Progress};
+use super::release::{self, Release};
+use super::watches::Watches;
 use super::wire::{SILENCE_MAX, WireError};
 use crate::api::{Kind, Name};
 use crate::resolve::Resolver;
@@ -83,6 +86,8 @@ pub struct KubeSource {
     wanted: Arc<Wanted>,
     cache: Cache,
     resolver: Option<Resolver>,
+    release: Release,
+    watches: Watches,
     changed: bool,
     was_complete: bool,
     in_touch: bool,
@@ -99,19 +104,6 @@ struct Place {
     own: Arc<[IpAddr]>,
 }
 
-/// How far one feed is.
-struct Progress {
-    kind: Kind,
-    namespace: Option<Arc<str>>,
-    known: BTreeSet<Name>,
-    is_complete: bool,
-    /// The last list was not believed.
-    is_doubted: bool,
-    is_missing: bool,
-    failure: Option<WireError>,
-    relist: Arc<Notify>,
-}
-
 impl KubeSource {
     /// Starts to list and watch every kind. Must be called on a tokio runtime.
     #[must_use]
@@ -124,6 +116,7 @@ impl KubeSource {
         let place = Place { addressing: options.addressing, replicas: options.replicas, own };
         let (to, messages) = mpsc::channel(UPDATES_MAX);
         let now = Instant::now();
+        let (release, follow) = release::follow(client);
         let mut source = Self {
             feeds: Vec::new(),
             messages,
@@ -136,6 +129,8 @@ impl KubeSource {
             wanted: Arc::default(),
             cache: Cache::default(),
             resolver: resolver.ok(),
+            release,
+            watches: Watches::default(),
             changed: false,
             was_complete: false,
             in_touch: false,
@@ -143,6 +138,7 @@ impl KubeSource {
             started: now,
             decide: Some(now + CONTACT_TIMEOUT),
         };
+        source.tasks.spawn(follow);
         let silence = options.silence;
         for kind in Kind::ALL {
             if kind == Kind::Secret && !options.secret_namespaces.is_empty() {
@@ -160,6 +156,12 @@ impl KubeSource {
     #[must_use]
     pub fn statuses(&self) -> ObservedStatuses {
         self.statuses.clone()
+    }
+
+    /// The numbers of the watches, for metrics.
+    #[must_use]
+    pub fn watches(&self) -> Watches {
+        self.watches.clone()
     }
 
     fn feed(
@@ -215,6 +217,7 @@ impl KubeSource {
     }
 
     fn take(&mut self, Message { feed, update }: Message) {
+        self.count(feed, &update);
         self.in_touch |= !matches!(&update, Update::Failed(error) if error.is_unheard());
         match update {
             Update::Listed { items, version, verdict } => {
@@ -236,6 +239,23 @@ impl KubeSource {
         }
         self.want();
         self.look();
+    }
+
+    /// Counts an update for metrics.
+    fn count(&self, feed: usize, update: &Update) {
+        let kind = self.feeds[feed].kind;
+        let mut others =
+            self.feeds.iter().enumerate().filter(|(at, one)| *at != feed && one.kind == kind);
+        let fails =
+            matches!(update, Update::Failed(_)) || others.any(|(_, one)| one.failure.is_some());
+        self.watches.note(kind, |watch| {
+            watch.is_heard = !fails;
+            match update {
+                Update::Listed { .. } => watch.lists += 1,
+                Update::Applied(_) | Update::Deleted(_) => watch.events += 1,
+                Update::Missing { .. } | Update::Failed(_) | Update::Back => {}
+            }
+        });
     }
 
     /// Notes a change of what the live picture means.
@@ -297,7 +317,7 @@ impl KubeSource {
         progress.is_doubted = false;
         progress.known = listed;
         let completed = !std::mem::replace(&mut progress.is_complete, true);
-        tell_missing(kind, missing, was_missing);
+        progress::tell_missing(kind, missing, was_missing);
         self.statuses.set_version(kind, version);
         let mut matters = false;
         for name in gone {
@@ -307,6 +327,9 @@ impl KubeSource {
             matters |= self.put(feed, item);
         }
         let _ = verdict.send(true);
+        if kind == Kind::GatewayClass {
+            self.release.look.notify_one();
+        }
         self.note(matters);
         self.changed |= completed;
     }
@@ -324,7 +347,7 @@ impl KubeSource {
     }
 
     fn fail(&mut self, feed: usize, error: WireError) {
-        let before = self.troubles();
+        let before = progress::troubles(&self.feeds, self.serves());
         let progress = &mut self.feeds[feed];
         progress.failure = Some(error);
         if progress.kind.is_kept_by_name() && !progress.is_complete {
@@ -336,7 +359,7 @@ impl KubeSource {
     }
 
     fn recover(&mut self, feed: usize) {
-        let before = self.troubles();
+        let before = progress::troubles(&self.feeds, self.serves());
         self.feeds[feed].failure = None;
         self.tell(&before);
     }
@@ -356,47 +379,18 @@ impl KubeSource {
 
     /// Says what is new: by itself before anything is built, else as problems of a build.
     fn tell(&mut self, before: &[String]) {
-        let is_lost = self.away().is_some();
+        let is_lost = progress::away(&self.feeds).is_some();
         let was_lost = std::mem::replace(&mut self.is_lost, is_lost);
         if was_lost && !self.is_lost {
             tracing::info!("the API server is back");
         }
-        let now = self.troubles();
+        let now = progress::troubles(&self.feeds, self.serves());
         if now != before {
             self.changed = true;
             for line in now.iter().filter(|line| !before.contains(line) && !self.serves()) {
                 tracing::warn!("{line}");
             }
         }
-    }
-
-    /// Why the API server counts as away.
-    fn away(&self) -> Option<&WireError> {
-        let failures = self.feeds.iter().filter_map(|feed| feed.failure.as_ref());
-        let mut away = failures.filter(|error| error.is_away());
-        away.next()
-    }
-
-    /// What is wrong between us and the API server.
-    fn troubles(&self) -> Vec<String> {
-        let meanwhile = if self.serves() {
-            "what is known keeps serving, changes are not seen"
-        } else {
-            "waiting for it"
-        };
-        let away = self.away().map(|_| format!("the API server is away: {meanwhile}"));
-        let refused = self.feeds.iter().filter_map(|feed| {
-            let error = feed.failure.as_ref().filter(|error| !error.is_away())?;
-            let kind = feed.kind.as_str();
-            let advice = match error.code() {
-                Some(401 | 403) => {
-                    format!("; grant get, list and watch on {}", feed.kind.plural())
-                }
-                _ => String::new(),
-            };
-            Some(format!("{kind}: cannot be listed or watched: {error}{advice}"))
-        });
-        away.into_iter().chain(refused).collect()
     }
 
     /// Switches to the live picture once it is complete.
@@ -484,18 +478,6 @@ impl Place {
     }
 }
 
-fn tell_missing(kind: Kind, missing: bool, was_missing: bool) {
-    let kind = kind.as_str();
-    match (missing, was_missing) {
-        (true, false) => tracing::info!(
-            "{kind}: the API server does not have the kind; looked for every {} s",
-            MISSING_RETRY.as_secs()
-        ),
-        (false, true) => tracing::info!("{kind}: the API server has the kind now"),
-        _ => {}
-    }
-}
-
 impl fmt::Debug for KubeSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KubeSource(awaits {:?})", self.awaits())
@@ -516,9 +498,10 @@ impl Source for KubeSource {
                 return;
             }
             let due = self.due();
-            let Self { messages, resolver, .. } = self;
+            let Self { messages, resolver, release, .. } = self;
             tokio::select! {
                 Some(message) = messages.recv() => self.take(message),
+                Ok(()) = release.known.changed() => self.changed = true,
                 () = async {
                     match resolver {
                         Some(resolver) => resolver.changed().await,
@@ -544,7 +527,7 @@ impl Source for KubeSource {
     fn build(&mut self) -> Option<Built> {
         self.drain();
         self.changed = false;
-        let troubles = self.troubles();
+        let troubles = progress::troubles(&self.feeds, self.serves());
         let contents = match &mut self.stale {
             Some(stale) => stale,
             None if self.feeds.iter().all(|feed| feed.is_complete) => &mut self.live,
@@ -554,6 +537,7 @@ impl Source for KubeSource {
             resolver.update(&contents.store.snapshot());
             contents.store.set_resolved(resolver.answers());
         }
+        contents.store.set_bundle_version(self.release.known.borrow().clone());
         let found = translate::translate(&contents.store.snapshot(), &mut self.cache);
         let Translation { ir, statuses, problems } = found;
         let refused = problems.iter().map(problem_line);
@@ -576,8 +560,7 @@ impl Source for KubeSource {
                 Some(namespace) => format!("{} in {namespace}", feed.kind.as_str()),
             })
             .collect();
-        let why = self
-            .away()
+        let why = progress::away(&self.feeds)
             .map_or_else(String::new, |error| format!("; the API server is away: {error}"));
         Some(format!("not listed yet: {}{why}", missing.join(", ")))
     }

@@ -3,6 +3,7 @@
 //! The collector and the documentation are both made from this list. It is data only.
 //! Invariant: names are unique and follow the Prometheus conventions.
 
+use crate::kube::Watch;
 use crate::metrics::count;
 use crate::state::ShardState;
 
@@ -41,6 +42,7 @@ pub(super) enum What {
     Gateways,
     EpochPublished,
     StatusWrites,
+    Watches(fn(&Watch) -> f64),
     Shard(fn(&ShardState) -> f64),
     TlsHandshakes,
     Mirrors,
@@ -86,6 +88,7 @@ const fn entry(
 }
 
 const SHARD: &[&str] = &["shard"];
+const KIND: &[&str] = &["kind"];
 
 /// Every metric, in the order of the documentation.
 pub static ALL: &[Entry] = &[
@@ -193,6 +196,27 @@ pub static ALL: &[Entry] = &[
         &["result"],
         "Writes of statuses and of Gateways' objects to the API server, by result (written, conflict: tried again with the newest version, failed).",
         What::StatusWrites,
+    ),
+    entry(
+        "ringway_kube_connected",
+        Kind::Gauge,
+        KIND,
+        "1 while the API server answers for the kind, else 0; what is known keeps serving.",
+        What::Watches(|watch| f64::from(u8::from(watch.is_heard))),
+    ),
+    entry(
+        "ringway_kube_events_total",
+        Kind::Counter,
+        KIND,
+        "Changes of single objects that the API server told.",
+        What::Watches(|watch| count(watch.events)),
+    ),
+    entry(
+        "ringway_kube_lists_total",
+        Kind::Counter,
+        KIND,
+        "Whole lists that the API server gave.",
+        What::Watches(|watch| count(watch.lists)),
     ),
     entry(
         "ringway_epoch_published",

@@ -119,6 +119,10 @@ fn samples(entry: &Entry, state: &State, process: &Process) -> Vec<Metric> {
                 entry.sample(&["failed"], count(writes.failed)),
             ]
         }
+        W::Watches(read) => {
+            let watches = state.watches.all().into_iter();
+            watches.map(|(kind, watch)| entry.sample(&[kind.as_str()], read(&watch))).collect()
+        }
         W::Shard(read) => per_shard(entry, state, read),
         W::TlsHandshakes => tls(entry, state),
         W::Mirrors => mirrors(entry, state),

@@ -11,7 +11,9 @@ use super::*;
 use crate::api::{Kind, Name};
 use crate::kube::Observed;
 use crate::state::{About, State};
-use crate::translate::status::{Condition, ConditionType, GatewayClassStatus, Reason};
+use crate::translate::status::{
+    Condition, ConditionType, GatewayClassStatus, GatewayStatus, ListenerStatus, Reason,
+};
 
 const VERSION: &str = "gateway.networking.k8s.io/v1";
 
@@ -217,6 +219,56 @@ async fn nothing_is_written_from_a_snapshot_of_another_day() {
     assert_eq!(rig.fake.lock().log.len(), 0);
     rig.observed.set_live(true);
     until("it is written", || rig.message("a") == "old").await;
+}
+
+impl Rig {
+    /// Every shard runs a configuration in which `count` routes are attached to the Gateway `g`.
+    fn want_attached(&self, count: usize) {
+        let listener = ListenerStatus {
+            name: "http".into(),
+            supported_kinds: Vec::new(),
+            attached_routes: count,
+            conditions: Vec::new(),
+        };
+        let status = GatewayStatus {
+            addresses: Vec::new(),
+            attached_listener_sets: 0,
+            conditions: Vec::new(),
+            listeners: vec![listener],
+        };
+        let gateways = BTreeMap::from([(Name::new("ns", "g"), status)]);
+        self.statuses.send_replace(Arc::new(Statuses { gateways, ..Statuses::default() }));
+    }
+}
+
+#[tokio::test]
+async fn a_count_of_routes_is_written_at_most_once_a_second_and_always_at_last() {
+    let rig = Rig::start().await;
+    rig.observed.set_version(Kind::Gateway, Some(VERSION));
+    let path = format!("{}/g", Kind::Gateway.path(VERSION, Some("ns")));
+    rig.fake.put(&path, json!({"metadata": {"name": "g", "uid": "g"}, "status": {}}));
+    let observed = Observed {
+        uid: "g".into(),
+        resource_version: "1".into(),
+        generation: 1,
+        status: None,
+        fault: None,
+    };
+    rig.observed.put(Kind::Gateway, Name::new("ns", "g"), observed);
+    rig.leads.send_replace(true);
+    let since = std::time::Instant::now();
+    for count in 1..=60 {
+        rig.want_attached(count);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let attached = || {
+        let object = rig.fake.object(&path);
+        object["status"]["listeners"][0]["attachedRoutes"].clone()
+    };
+    until("the last count is written", || attached() == 60).await;
+    let seconds = since.elapsed().as_secs_f64();
+    let writes = rig.fake.count("PATCH");
+    assert!(writes as f64 <= seconds + 1.0, "{writes} in {seconds} s");
 }
 
 #[tokio::test]

@@ -42,6 +42,9 @@ const FAILED_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 /// The first wait after too many conflicts, and the longest.
 const CONFLICT_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// How often a status is written whose only news is how many routes are attached.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+
 type Target = (Kind, Name);
 
 /// The writer.
@@ -55,6 +58,8 @@ pub(super) struct Writer {
     later: BTreeSet<(Instant, Kind, Name)>,
     /// Objects that are being written, or were and may not be settled.
     open: HashMap<Target, Open>,
+    /// When statuses that count routes were written last, as far as it is not long ago.
+    counted: HashMap<Target, Instant>,
     running: JoinSet<(Target, Result<Done, Fault>)>,
     pace: Pace,
     /// Kinds of which objects failed while the server answers.
@@ -116,6 +121,8 @@ enum Done {
 enum Plan {
     Settled,
     Write(Write),
+    /// Not before this time.
+    Later(Instant),
 }
 
 /// One write.
@@ -137,6 +144,7 @@ impl Writer {
             queue: BTreeSet::new(),
             later: BTreeSet::new(),
             open: HashMap::new(),
+            counted: HashMap::new(),
             running: JoinSet::new(),
             pace: Pace::default(),
             troubled: BTreeMap::new(),
@@ -196,6 +204,9 @@ impl Writer {
             }
             self.queue(kind, name);
         }
+        if self.queue.is_empty() && self.running.is_empty() {
+            self.counted.retain(|_, at| now < *at + COUNT_INTERVAL);
+        }
     }
 
     /// Leaves an object for later.
@@ -222,6 +233,7 @@ impl Writer {
         self.open.clear();
         self.troubled.clear();
         self.contests.clear();
+        self.counted.clear();
         if self.leads() {
             self.queue_all();
         }
@@ -282,6 +294,7 @@ impl Writer {
             }
             match self.plan(&statuses, &target, &date) {
                 Plan::Settled => self.settle(&target),
+                Plan::Later(at) => self.postpone(target, at),
                 Plan::Write(write) => match self.pause(&target, write.digest, now) {
                     Some(until) => self.postpone(target, until),
                     None => self.write(target, write),
@@ -298,7 +311,8 @@ impl Writer {
         troubled.filter(|until| *until > now).into_iter().chain(contested).max()
     }
 
-    fn plan(&self, statuses: &Statuses, (kind, name): &Target, now: &str) -> Plan {
+    fn plan(&self, statuses: &Statuses, target: &Target, now: &str) -> Plan {
+        let (kind, name) = target;
         let (Some(shape), Some(seen)) = (shape::of(*kind), self.seen(*kind, name)) else {
             return Plan::Settled;
         };
@@ -319,7 +333,17 @@ impl Writer {
         }
         let merge = Merge { shape, namespace: &name.namespace, controller: CONTROLLER_NAME, now };
         match merge.patch(observed.as_ref(), &desired) {
-            Some(patch) => Plan::Write(Write { seen, patch, digest: contest::digest(&desired) }),
+            Some(patch) => match self.counted.get(target).map(|at| *at + COUNT_INTERVAL) {
+                Some(at)
+                    if Instant::now() < at && merge::only_counts(observed.as_ref(), &patch) =>
+                {
+                    Plan::Later(at)
+                }
+                _ => {
+                    let digest = contest::digest(&seen.uid, &desired);
+                    Plan::Write(Write { seen, patch, digest })
+                }
+            },
             None => Plan::Settled,
         }
     }
@@ -365,6 +389,9 @@ impl Writer {
             );
         }
         self.open.entry(target.clone()).or_default().is_running = true;
+        if patch.get("listeners").is_some() {
+            self.counted.insert(target.clone(), Instant::now());
+        }
         let client = self.parts.client.clone();
         self.running.spawn(async move {
             let outcome = request::patch(client, path, target.1.clone(), seen, patch).await;

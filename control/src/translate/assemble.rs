@@ -7,6 +7,7 @@ use std::sync::Arc;
 use proxy::ir::{self, AttachedRoute, Ir};
 
 use super::Translation;
+use super::address::Addressing;
 use super::attach::Routes;
 use super::class::Classes;
 use super::gateway::{self, Planned};
@@ -57,7 +58,9 @@ pub(super) fn assemble(
         other_routes: others.0,
         infrastructure: infrastructure::plan(snapshot, &gateways),
     };
-    Translation { ir: Ir { ports: ports(&gateways, attached), backends }, statuses, problems }
+    let is_anywhere = matches!(snapshot.addressing, Addressing::Pool(_));
+    let ports = ports(&gateways, attached, is_anywhere);
+    Translation { ir: Ir { ports, backends }, statuses, problems }
 }
 
 /// The routes of each listener, in precedence order.
@@ -75,7 +78,11 @@ fn attached(gateways: &[Planned], routes: &Routes) -> Vec<Vec<AttachedRoute>> {
     attached
 }
 
-fn ports(gateways: &[Planned], mut attached: Vec<Vec<AttachedRoute>>) -> Vec<ir::Port> {
+fn ports(
+    gateways: &[Planned],
+    mut attached: Vec<Vec<AttachedRoute>>,
+    is_anywhere: bool,
+) -> Vec<ir::Port> {
     let mut ports: BTreeMap<(u16, Option<IpAddr>), ir::Port> = BTreeMap::new();
     let listeners = gateways
         .iter()
@@ -95,6 +102,7 @@ fn ports(gateways: &[Planned], mut attached: Vec<Vec<AttachedRoute>>) -> Vec<ir:
         for (address, port) in sockets {
             let entry = ports.entry((port, address)).or_insert_with(|| ir::Port {
                 address,
+                is_anywhere,
                 port,
                 protocol,
                 listeners: Vec::new(),
@@ -229,12 +237,13 @@ fn problems(
         let listeners = gateway.listeners.iter().flat_map(Listener::faults);
         let faults = gateway.fault.iter().chain(&gateway.unassigned).chain(listeners);
         let own = faults.map(|fault| Problem::of(Kind::Gateway, &gateway.name, fault));
-        let unresolved = gateway::unresolved(&gateway.object);
-        let unresolved = unresolved.map(|fault| Problem::of(Kind::Gateway, &gateway.name, &fault));
+        let told = gateway::unresolved(&gateway.object).into_iter();
+        let told = told.chain(gateway::ignored(&gateway.object));
+        let told = told.map(|fault| Problem::of(Kind::Gateway, &gateway.name, &fault));
         let sets = gateway.sets.iter().flat_map(|set| {
             set.faults().map(|fault| Problem::of(Kind::ListenerSet, &set.name, fault))
         });
-        own.chain(unresolved).chain(sets)
+        own.chain(told).chain(sets)
     });
     let routes = routes.planned.iter().flat_map(|(_, route)| route.problems.iter().cloned());
     classes.chain(parents).chain(strays).chain(routes).chain(others).collect()

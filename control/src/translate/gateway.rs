@@ -10,7 +10,7 @@ use super::listener::{self, Listener, Owner};
 use super::listener_set::{self, PlannedSet};
 use super::status::{Address, Problem, Reason};
 use super::{Fault, conflict, hostname};
-use crate::api::{Gateway, Kind, Name};
+use crate::api::{self, Gateway, Kind, Name};
 use crate::store::Snapshot;
 
 /// A Gateway of ours.
@@ -106,6 +106,30 @@ pub(super) fn unresolved(object: &Gateway) -> Option<Fault> {
     let field = "spec.tls.backend.clientCertificateRef";
     let message = format!("{field} is not supported yet: remove it");
     Some(Fault::new(Reason::InvalidClientCertificateRef, field, message))
+}
+
+/// What the Gateway asks for in vain, though it is served: fields that are not supported and that no
+/// condition speaks of.
+pub(super) fn ignored(object: &Gateway) -> Vec<Fault> {
+    let spec = &object.spec;
+    let scope = spec.default_scope.as_deref().filter(|scope| *scope != "None").map(|_| {
+        let field = "spec.defaultScope";
+        let message = format!("{field} is not supported: let routes name the Gateway");
+        Fault::new(Reason::UnsupportedValue, field, message)
+    });
+    let is_set = |value: &Option<serde_json::Value>| match value {
+        Some(serde_json::Value::Object(options)) => !options.is_empty(),
+        Some(_) | None => false,
+    };
+    let with_options =
+        |listener: &api::Listener| listener.tls.as_ref().is_some_and(|tls| is_set(&tls.options));
+    let listeners = spec.listeners.iter().enumerate().filter(|(_, one)| with_options(one));
+    let options = listeners.map(|(index, _)| {
+        let field = format!("spec.listeners[{index}].tls.options");
+        let message = format!("{field} are not supported and have no effect: remove them");
+        Fault::new(Reason::UnsupportedValue, field, message)
+    });
+    scope.into_iter().chain(options).collect()
 }
 
 /// Orders the listeners of one port.

@@ -45,6 +45,8 @@ struct Kind {
     missing: bool,
     /// Watches from before this version are answered 410.
     oldest: u64,
+    /// The only object, and how it is asked for by name.
+    whole: Option<String>,
 }
 
 #[derive(Default)]
@@ -180,6 +182,11 @@ impl Fake {
         self.state().kinds.entry(plural.to_owned()).or_default().missing = missing;
     }
 
+    /// Answers every request whose path ends with `name` so.
+    pub(crate) fn set_whole(&self, name: &str, text: &str) {
+        self.state().kinds.entry(name.to_owned()).or_default().whole = Some(text.to_owned());
+    }
+
     pub(crate) fn set_away(&self, away: bool) {
         let mut state = self.state();
         state.away = away;
@@ -220,6 +227,11 @@ impl Fake {
         state.requests.iter().filter(|uri| uri.contains(&path)).cloned().collect()
     }
 
+    /// How often a path that ends with `name` was asked for.
+    pub(crate) fn asked(&self, name: &str) -> usize {
+        self.state().requests.iter().filter(|uri| uri.ends_with(name)).count()
+    }
+
     fn answer(&self, request: &Request<hyper::body::Incoming>) -> Response<Stream> {
         let uri = request.uri().to_string();
         let mut state = self.state();
@@ -238,6 +250,9 @@ impl Fake {
         }
         if query.contains_key("sendInitialEvents") && no_streaming {
             return refuse(422);
+        }
+        if let Some(text) = &kind.whole {
+            return Response::new(Stream::Whole(Some(text.clone().into())));
         }
         let fault = kind.faults.pop_front();
         if let Some(Fault::Status(code)) = fault {

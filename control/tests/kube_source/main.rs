@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use control::api::{Kind, Name};
 use control::kube::{KubeSource, Options, START_INTERVAL};
 use control::source::{Built, Source};
+use control::translate::status::ConditionType;
 use fake::{Fake, Fault, bookmark, next, until};
 
 /// The first start comes at once, each other at least an interval after the one before, and a
@@ -50,6 +51,42 @@ async fn a_watch_that_expires_is_listed_again_and_nothing_is_missed() {
     fake.put_route("later", "s");
     let built = follow(&mut source, 4, 5).await;
     assert!(built.problems.iter().all(|line| !line.contains("API server")), "{built:?}");
+}
+
+const DEFINITION: &str = "gatewayclasses.gateway.networking.k8s.io";
+
+fn version(built: &Built) -> String {
+    let class = built.statuses.gateway_classes.values().next().unwrap();
+    let is_version = |kind| kind == ConditionType::SupportedVersion;
+    let found = class.conditions.iter().find(|one| is_version(one.kind)).unwrap();
+    format!("{:?}: {}", found.status, found.message)
+}
+
+#[tokio::test]
+async fn a_class_says_that_the_installed_release_is_not_supported() {
+    let fake = Fake::start(0).await;
+    let annotations = r#"{"gateway.networking.k8s.io/bundle-version":"v9.8.7"}"#;
+    fake.set_whole(
+        DEFINITION,
+        &format!(r#"{{"metadata":{{"annotations":{annotations}}},"spec":{{}}}}"#),
+    );
+    let mut source = fake.source(Options::default()).await;
+    let built = until(&mut source, |built| version(built).starts_with("False")).await;
+    assert!(version(&built).contains("v9.8.7"), "{}", version(&built));
+}
+
+#[tokio::test]
+async fn whoever_may_not_read_the_release_takes_it_for_a_supported_one() {
+    let fake = Fake::start(1).await;
+    fake.fail(DEFINITION, &[Fault::Status(403)]);
+    let mut source = started(&fake, 1).await;
+    let asked = || fake.asked(DEFINITION) > 0;
+    while !asked() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    fake.put_route("after", "s");
+    let built = follow(&mut source, 1, 2).await;
+    assert!(version(&built).starts_with("True") && built.problems.is_empty(), "{built:?}");
 }
 
 #[tokio::test]
@@ -110,6 +147,21 @@ async fn a_server_that_streams_no_lists_is_read_page_by_page() {
     assert_eq!(pages, 3, "two on a page");
     fake.put_route("watched", "s");
     follow(&mut source, 5, 6).await;
+}
+
+#[tokio::test]
+async fn a_server_that_says_once_to_come_back_is_not_away() {
+    let fake = Fake::start(1).await;
+    fake.fail("httproutes", &[Fault::Status(429)]);
+    let mut source = fake.source(Options::default()).await;
+    loop {
+        source.changed().await;
+        assert!(!source.awaits().is_some_and(|what| what.contains("away")), "{source:?}");
+        if let Some(built) = source.build() {
+            assert_eq!((routes(&built), &built.problems[..]), (1, &[][..]));
+            return;
+        }
+    }
 }
 
 #[tokio::test]

@@ -53,7 +53,6 @@ func TestOnlyStatusAndOurOwnObjectsAreWritten(t *testing.T) {
 		"gateways/finalizers": {"update"},
 		"services":            {"create", "update", "patch", "delete"},
 		"endpointslices":      {"create", "update", "patch", "delete"},
-		"events":              {"create", "patch"},
 		"leases":              {"create", "update"},
 	}
 	for name, values := range cases(t) {
@@ -108,7 +107,7 @@ func TestEveryKindThatIsWatchedMayBeRead(t *testing.T) {
 	want := []string{
 		"gatewayclasses", "gateways", "listenersets", "httproutes", "grpcroutes", "tlsroutes", "tcproutes",
 		"udproutes", "backendtlspolicies", "referencegrants", "services", "endpointslices", "namespaces",
-		"configmaps", "secrets", "customresourcedefinitions",
+		"configmaps", "secrets",
 	}
 	for _, grant := range grants(t, objects(t)) {
 		for _, resource := range grant.rule.Resources {

@@ -182,6 +182,7 @@ impl<'p> Compiler<'p> {
             .map(|listener| self.listener(listener, by_name.get(&*listener.name).copied()))
             .collect();
         if let Some(old) = old
+            && old.is_anywhere == new.is_anywhere
             && old.listeners.len() == listeners.len()
             && old.listeners.iter().zip(&listeners).all(|(old, new)| old.is_shared_with(new))
         {
@@ -189,8 +190,8 @@ impl<'p> Compiler<'p> {
         }
         let names = listeners.iter().map(|listener| listener.hostname.clone());
         let claims = Hosts::new(names.zip(0..));
-        let (address, port, protocol) = (new.address, new.port, new.protocol);
-        Arc::new(Port { address, port, protocol, listeners, claims })
+        let ir::Port { address, is_anywhere, port, protocol, .. } = *new;
+        Arc::new(Port { address, is_anywhere, port, protocol, listeners, claims })
     }
 
     fn listener(&mut self, new: &ir::Listener, old: Option<&Listener>) -> Listener {

@@ -64,6 +64,8 @@ pub struct Timeouts {
 pub struct Port {
     /// Local address; `None` is every address.
     pub address: Option<IpAddr>,
+    /// Whether it need not be one of this host; see [`ir::Port::is_anywhere`].
+    pub is_anywhere: bool,
     /// TCP port.
     pub port: u16,
     /// Plain or TLS.

@@ -124,7 +124,7 @@ pub fn listener(name: &str, host: Option<&str>, routes: Vec<AttachedRoute>) -> L
 }
 
 pub fn port(protocol: Protocol, listeners: Vec<Listener>) -> Port {
-    Port { address: None, port: 80, protocol, listeners }
+    Port { address: None, is_anywhere: false, port: 80, protocol, listeners }
 }
 
 /// One plain listener for every host, and an endpoint for each backend that a rule names.

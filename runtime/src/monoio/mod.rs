@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
+use crate::socket::Home;
 use crate::{Options, Runtime, StartError, cores};
 
 /// Completions by io_uring(7).
@@ -52,8 +53,8 @@ impl Runtime for Monoio {
         ::monoio::time::sleep_until(deadline.into())
     }
 
-    fn listen(address: SocketAddr) -> io::Result<Self::Listener> {
-        net::listen(address)
+    fn listen(address: SocketAddr, home: Home) -> io::Result<Self::Listener> {
+        net::listen(address, home)
     }
 
     fn connect(

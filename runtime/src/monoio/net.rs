@@ -22,6 +22,7 @@ use ::monoio::net::{TcpListener, TcpStream};
 use crate::abort::Guard;
 use crate::buf::Buf;
 use crate::poison::Poison;
+use crate::socket::Home;
 use crate::{Abort, Runtime, Size, socket};
 
 use super::turn::Turn;
@@ -59,8 +60,8 @@ struct Connection {
     inner: UnsafeCell<TcpStream>,
 }
 
-pub(crate) fn listen(address: SocketAddr) -> io::Result<Listener> {
-    let inner = TcpListener::from_std(socket::listen(address)?)?;
+pub(crate) fn listen(address: SocketAddr, home: Home) -> io::Result<Listener> {
+    let inner = TcpListener::from_std(socket::listen(address, home)?)?;
     Ok(Listener { guard: Guard::new(inner.as_raw_fd()), inner, turn: Turn::default() })
 }
 

@@ -27,16 +27,26 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Unanswered probes that end a connection.
 const KEEPALIVE_PROBES: u32 = 3;
 
+/// Whether an address to listen on must be one of this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// It must: any other is an error.
+    Here,
+    /// It need not (IP_FREEBIND): the node answers for it with a route only, or takes it over from
+    /// another node.
+    Anywhere,
+}
+
 /// Opens a non-blocking listening socket that may share its address with others of this user
-/// (SO_REUSEPORT), and need not be of this host. `[::]` takes IPv4 too, and becomes `0.0.0.0` where
+/// (SO_REUSEPORT). `[::]` takes IPv4 too, and becomes `0.0.0.0` where
 /// there is no IPv6.
 ///
 /// # Errors
 /// As the kernel says (`AddrInUse`, `AddrNotAvailable`, `PermissionDenied`).
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    match bound(address, true) {
+pub fn listen(address: SocketAddr, home: Home) -> io::Result<TcpListener> {
+    match bound(address, home, true) {
         Err(error) if is_any_v6(address) && is_without_v6(&error) => {
-            bound(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()), true)
+            bound(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()), home, true)
         }
         other => other,
     }
@@ -52,15 +62,17 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// # Errors
 /// `AddrInUse` when somebody listens there, and whatever else binding says.
 pub fn check_free(address: SocketAddr) -> io::Result<()> {
-    match bound(address, false) {
+    let home = Home::Anywhere;
+    match bound(address, home, false) {
         Err(error) if is_any_v6(address) && is_without_v6(&error) => {
-            bound(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()), false).map(drop)
+            let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+            bound(any, home, false).map(drop)
         }
         other => other.map(drop),
     }
 }
 
-fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+fn bound(address: SocketAddr, home: Home, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking().cloexec(),
@@ -71,13 +83,14 @@ fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
-    allow_absent(&socket, address.ip())?;
+    if home == Home::Anywhere {
+        allow_absent(&socket, address.ip())?;
+    }
     socket.bind(&address.into())?;
     Ok(socket)
 }
 
-/// Lets `socket` bind an address that this host does not have (yet): Gateways have addresses of their
-/// own, which the node answers for with a route only, or takes over from another node.
+/// Lets `socket` bind an address that this host does not have (yet).
 fn allow_absent(socket: &Socket, ip: IpAddr) -> io::Result<()> {
     match ip {
         ip if ip.is_unspecified() => Ok(()),
@@ -224,12 +237,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_this_host_does_not_have_can_be_listened_on() {
+    fn an_address_that_this_host_does_not_have_is_listened_on_only_if_it_may_be_anywhere() {
         for address in ["192.0.2.1:0", "[2001:db8::1]:0"] {
-            match listen(address.parse().unwrap()) {
+            match listen(address.parse().unwrap(), Home::Anywhere) {
                 Ok(listener) => assert_ne!(listener.local_addr().unwrap().port(), 0, "{address}"),
                 Err(error) => assert!(is_without_v6(&error) && address.starts_with('['), "{error}"),
             }
+            let error = listen(address.parse().unwrap(), Home::Here).unwrap_err();
+            assert!(is_without_v6(&error), "{error}");
         }
     }
 }

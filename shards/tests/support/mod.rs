@@ -294,6 +294,7 @@ pub(crate) fn config(rules: Vec<ir::Rule>, backends: &[(&str, Vec<SocketAddr>)])
         .collect();
     let port = ir::Port {
         address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        is_anywhere: false,
         port: free_port(),
         protocol: ir::Protocol::Http,
         listeners: vec![listener],

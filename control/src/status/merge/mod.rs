@@ -180,6 +180,21 @@ fn cut(message: &str) -> String {
     format!("{}{CUT}", &message[..end])
 }
 
+/// Whether `patch` tells nothing new of `observed` but how many routes are attached.
+pub(super) fn only_counts(observed: Option<&Value>, patch: &Value) -> bool {
+    let Some(patch) = patch.as_object().filter(|patch| patch.len() == 1) else { return false };
+    let before = items(observed.and_then(|status| status.get("listeners")));
+    let after = items(patch.get("listeners"));
+    let uncounted = |listener: &Value| {
+        let mut listener = listener.clone();
+        listener.as_object_mut().map(|fields| fields.remove("attachedRoutes"));
+        listener
+    };
+    !after.is_empty()
+        && before.len() == after.len()
+        && before.iter().zip(after).all(|(before, after)| uncounted(before) == uncounted(after))
+}
+
 fn items(list: Option<&Value>) -> &[Value] {
     list.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }

@@ -234,3 +234,22 @@ fn entries_are_known_by_their_controller() {
     assert!(!has_entries(shape, &status, "example.com/other"));
     assert!(!has_entries(shape, &json!({}), OURS));
 }
+
+#[test]
+fn a_count_of_routes_is_told_from_any_other_news() {
+    let listener = |name: &str, count: u32, status: &str| {
+        let condition = json!({"type": "Programmed", "status": status});
+        json!({"name": name, "attachedRoutes": count, "conditions": [condition]})
+    };
+    let before = json!({"listeners": [listener("a", 1, "True"), listener("b", 1, "True")]});
+    let counted = json!({"listeners": [listener("a", 7, "True"), listener("b", 1, "True")]});
+    assert!(only_counts(Some(&before), &counted));
+    let failed = json!({"listeners": [listener("a", 7, "False"), listener("b", 1, "True")]});
+    let gone = json!({"listeners": [listener("a", 7, "True")]});
+    let mut more = counted.clone();
+    more["conditions"] = json!([]);
+    for other in [failed, gone, more, json!({"addresses": []})] {
+        assert!(!only_counts(Some(&before), &other), "{other}");
+    }
+    assert!(!only_counts(None, &counted));
+}

@@ -1,19 +1,36 @@
 //! What the shards' sockets mean for the statuses of Gateways.
 //!
 //! Translation says that a listener is programmed once its epoch is installed; whether its port could
-//! be had is known only to the shards. Called when a status is shown. Invariant: a listener is
+//! be had is known only to the shards. Called when a status is shown, on the admin page or to the writer
+//! of statuses. Invariant: a listener is
 //! `Programmed` only while every shard that reports its socket listens there.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::api::Name;
 use crate::state::State;
 use crate::translate::status::{
-    Condition, ConditionStatus, ConditionType, GatewayStatus, ListenerStatus, Reason,
+    Condition, ConditionStatus, ConditionType, GatewayStatus, ListenerStatus, Reason, Statuses,
 };
 
+/// Why a listener does not listen.
+struct Fault {
+    why: String,
+    /// It asked for one address, not for any.
+    names_address: bool,
+}
+
+/// All statuses as installed, corrected by what does not listen.
+pub(crate) fn corrected(state: &State) -> Arc<Statuses> {
+    if state.shards.iter().flat_map(|shard| &shard.listeners).all(|one| one.error.is_none()) {
+        return Arc::clone(&state.statuses);
+    }
+    Arc::new(Statuses { gateways: gateways(state), ..Statuses::clone(&state.statuses) })
+}
+
 /// The statuses of all Gateways as installed, corrected by what does not listen.
-pub(super) fn gateways(state: &State) -> BTreeMap<Name, GatewayStatus> {
+pub(crate) fn gateways(state: &State) -> BTreeMap<Name, GatewayStatus> {
     let mut gateways = state.statuses.gateways.clone();
     let faults = faults(state);
     if faults.is_empty() {
@@ -21,39 +38,46 @@ pub(super) fn gateways(state: &State) -> BTreeMap<Name, GatewayStatus> {
     }
     for (name, gateway) in &mut gateways {
         let mut lost = Vec::new();
+        let mut reason = Reason::Invalid;
         for listener in &mut gateway.listeners {
             if let Some(fault) = faults.get(format!("{name}/{}", listener.name).as_str()) {
-                fail(&mut listener.conditions, fault);
+                fail(&mut listener.conditions, Reason::Invalid, &fault.why);
+                if fault.names_address {
+                    reason = Reason::AddressNotUsable;
+                }
                 lost.push(listener.name.to_string());
             }
         }
         if !lost.is_empty() && !gateway.listeners.iter().any(is_programmed) {
             let why = format!("No listener can serve, see their conditions: {}", lost.join(", "));
-            fail(&mut gateway.conditions, &why);
+            fail(&mut gateway.conditions, reason, &why);
         }
     }
     gateways
 }
 
 /// Why each listener with a socket that does not listen does not, by its full name.
-fn faults(state: &State) -> HashMap<&str, String> {
+fn faults(state: &State) -> HashMap<&str, Fault> {
     let mut faults = HashMap::new();
     for listen in state.shards.iter().flat_map(|shard| &shard.listeners) {
         let Some(error) = &listen.error else { continue };
         let sockets = state.sockets.iter().filter(|socket| socket.is_at(listen.address));
         for listener in sockets.flat_map(|socket| &socket.listeners) {
-            let why = || format!("cannot listen on {}: {error}", listen.address);
-            faults.entry(&**listener).or_insert_with(why);
+            let fault = || Fault {
+                why: format!("cannot listen on {}: {error}", listen.address),
+                names_address: !listen.address.ip().is_unspecified(),
+            };
+            faults.entry(&**listener).or_insert_with(fault);
         }
     }
     faults
 }
 
-fn fail(conditions: &mut [Condition], why: &str) {
+fn fail(conditions: &mut [Condition], reason: Reason, why: &str) {
     let programmed = |condition: &&mut Condition| condition.kind == ConditionType::Programmed;
     if let Some(condition) = conditions.iter_mut().find(programmed) {
         let (kind, generation) = (condition.kind, condition.observed_generation);
-        *condition = Condition::fails(kind, Reason::Invalid, why.to_owned(), generation);
+        *condition = Condition::fails(kind, reason, why.to_owned(), generation);
     }
 }
 
@@ -65,7 +89,6 @@ fn is_programmed(listener: &ListenerStatus) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::SystemTime;
 
     use super::*;
@@ -137,5 +160,16 @@ spec:
         assert_eq!(programmed(&none[&name].conditions).0, ConditionStatus::False);
         let healed = gateways(&state(&[]));
         assert_eq!(healed, state(&[]).statuses.gateways);
+    }
+
+    #[test]
+    fn a_gateway_whose_address_cannot_be_had_says_that_the_address_is_not_usable() {
+        let mut state = state(&[81, 82]);
+        let absent: std::net::IpAddr = [192, 0, 2, 1].into();
+        state.sockets.iter_mut().for_each(|socket| socket.address = Some(absent));
+        state.shards[0].listeners.iter_mut().for_each(|listen| listen.address.set_ip(absent));
+        let all = corrected(&state);
+        let (status, reason, _) = programmed(&all.gateways[&Name::new("shop", "web")].conditions);
+        assert_eq!((status, reason), (ConditionStatus::False, Reason::AddressNotUsable));
     }
 }
