@@ -108,7 +108,7 @@ fn every_condition_of_the_golden_translations_is_told_under_its_kind() {
             other => panic!("no heading is known for {other}"),
         };
         let is_told = headings.iter().any(|heading| {
-            told.contains(&[heading, &condition, &status, &reason].map(|text| (*text).to_owned()))
+            told.contains(&[*heading, &condition, &status, &reason].map(str::to_owned))
         });
         assert!(is_told, "docs/status.md: {headings:?} lacks {condition} {status} {reason}");
     }
