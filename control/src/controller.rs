@@ -5,6 +5,7 @@
 //! ones, tests give it scripted ones. Invariants: epoch numbers grow by one; an IR equal to the
 //! published one makes no epoch; statuses are shown only once every shard runs their epoch.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
 use crate::complaints::Complaints;
+use crate::pace::Pace;
 use crate::report::{Phase, Report};
 use crate::source::{Built, Source};
 use crate::state::{Life, Shared, Socket};
@@ -25,6 +27,8 @@ use crate::translate::Statuses;
 pub const DRAIN_GRACE: Duration = Duration::from_secs(2);
 /// Problems that are logged one by one per build; the rest only as a number.
 pub const PROBLEMS_LOGGED_MAX: usize = 20;
+/// Statuses of different epochs that wait at once; the last one gives way to a newer.
+const PENDING_MAX: usize = 4;
 const TICK: Duration = Duration::from_secs(1);
 /// How long after the last build its garbage is given back: not between the builds of a burst.
 const TRIM_AFTER: Duration = Duration::from_secs(2);
@@ -48,6 +52,14 @@ pub enum Order {
     Drain,
     /// Read everything again and reopen the access log.
     Reread,
+}
+
+/// Waits for a change, but not before `earliest`: until then changes gather.
+async fn changed<S: Source>(source: &mut S, earliest: Option<Instant>) {
+    if let Some(earliest) = earliest.filter(|at| *at > Instant::now()) {
+        tokio::time::sleep_until(earliest.into()).await;
+    }
+    source.changed().await;
 }
 
 /// How an epoch is made of an IR; [`Epoch::compile`] outside tests.
@@ -97,9 +109,10 @@ pub struct Controller<S, E, I> {
     parts: Parts<S, E, I>,
     ir: Ir,
     epoch: Option<Arc<Epoch>>,
-    /// Statuses that wait for their epoch to be installed everywhere.
-    pending: Option<(u64, Arc<Statuses>)>,
+    /// Statuses that wait for their epoch to be installed everywhere, oldest first.
+    pending: VecDeque<(u64, Arc<Statuses>)>,
     complaints: Complaints,
+    pace: Pace,
     /// When the last build ended, until its garbage is given back.
     littered: Option<Instant>,
     next_tick: tokio::time::Instant,
@@ -120,8 +133,9 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             parts,
             ir: Ir::default(),
             epoch: None,
-            pending: None,
+            pending: VecDeque::new(),
             complaints: Complaints::default(),
+            pace: Pace::default(),
             littered: None,
             next_tick: tokio::time::Instant::now() + TICK,
         }
@@ -167,7 +181,7 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
                 None => std::future::pending().await,
             },
             report = parts.inbox.next() => Event::Report(Box::new(report)),
-            () = parts.source.changed() => Event::Changed,
+            () = changed(&mut parts.source, self.pace.next()) => Event::Changed,
             () = tokio::time::sleep_until(self.next_tick) => Event::Tick,
         }
     }
@@ -190,16 +204,21 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
         }
         if self.epoch.is_some() && ir == self.ir {
             tracing::debug!("nothing changed for the shards");
-            match &mut self.pending {
+            match self.pending.back_mut() {
                 Some((_, pending)) => *pending = statuses,
                 None => self.show(statuses),
             }
+            self.pace.built(started, Instant::now());
             return;
         }
         self.ir = ir;
         self.littered = Some(Instant::now());
         let id = self.publish(self.parts.settings.clone());
-        self.pending = Some((id, statuses));
+        if self.pending.len() >= PENDING_MAX {
+            self.pending.pop_back();
+        }
+        self.pending.push_back((id, statuses));
+        self.pace.built(started, Instant::now());
         tracing::info!(
             "epoch {id} published: {} ports, {} backends, built in {:.1} ms",
             self.ir.ports.len(),
@@ -256,10 +275,12 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
                 lag.as_secs_f64() * 1e3
             );
         }
-        if self.pending.as_ref().is_some_and(|(id, _)| installed >= *id)
-            && let Some((_, statuses)) = self.pending.take()
-        {
-            drop(state);
+        drop(state);
+        let mut true_now = None;
+        while self.pending.front().is_some_and(|(id, _)| installed >= *id) {
+            true_now = self.pending.pop_front();
+        }
+        if let Some((_, statuses)) = true_now {
             self.show(statuses);
         }
     }

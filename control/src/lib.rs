@@ -20,6 +20,7 @@ pub mod kube;
 pub mod lease;
 pub mod limits;
 pub mod metrics;
+mod pace;
 pub mod report;
 pub mod resolve;
 pub mod source;
