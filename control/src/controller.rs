@@ -256,7 +256,7 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             tracing::info!("all problems of the configuration are solved");
         }
         if gateways == 0 && (self.epoch.is_none() || state.gateways > 0) {
-            tracing::warn!("no valid Gateway: listening nowhere until a file gives one");
+            tracing::warn!("no valid Gateway: listening nowhere until there is one");
         }
     }
 
