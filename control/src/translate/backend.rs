@@ -8,6 +8,7 @@ use proxy::ir;
 
 use super::attach::Routes;
 use super::grant::{self, Reference};
+use super::reach::Reach;
 use super::status::Reason;
 use super::{Fault, same};
 use crate::api::{BackendRef, EndpointSlice, Name, PolicyTarget, Service, ServicePort, TargetPort};
@@ -133,6 +134,7 @@ fn tls_policy(snapshot: &Snapshot, service: &Name, port: Option<&str>) -> Option
 pub(super) struct BackendCache {
     slices: Arc<BTreeMap<Name, Arc<EndpointSlice>>>,
     resolved: Arc<HashMap<Arc<str>, Vec<IpAddr>>>,
+    reach: Reach,
     by_service: HashMap<Name, Vec<Arc<EndpointSlice>>>,
     backends: HashMap<Arc<str>, (Arc<Service>, Arc<ir::Backend>)>,
 }
@@ -141,14 +143,17 @@ pub(super) struct BackendCache {
 pub(super) fn plan(
     snapshot: &Snapshot,
     routes: &Routes,
+    reach: Reach,
     cache: &mut BackendCache,
 ) -> BTreeMap<Arc<str>, Arc<ir::Backend>> {
-    let unchanged =
-        same(&cache.slices, &snapshot.endpoint_slices) && same(&cache.resolved, &snapshot.resolved);
+    let unchanged = same(&cache.slices, &snapshot.endpoint_slices)
+        && same(&cache.resolved, &snapshot.resolved)
+        && cache.reach == reach;
     if !unchanged {
         cache.by_service = by_service(snapshot);
         cache.slices = Arc::clone(&snapshot.endpoint_slices);
         cache.resolved = Arc::clone(&snapshot.resolved);
+        cache.reach = reach;
     }
     let mut planned = HashMap::with_capacity(cache.backends.len());
     for target in routes.targets() {
@@ -161,7 +166,7 @@ pub(super) fn plan(
                 Arc::clone(backend)
             }
             _ => {
-                let made = translate(snapshot, target, &cache.by_service);
+                let made = translate(snapshot, target, cache);
                 let equal = known.map(|(_, backend)| backend).filter(|backend| ***backend == made);
                 equal.map_or_else(|| Arc::new(made), Arc::clone)
             }
@@ -185,11 +190,7 @@ fn by_service(snapshot: &Snapshot) -> HashMap<Name, Vec<Arc<EndpointSlice>>> {
     index
 }
 
-fn translate(
-    snapshot: &Snapshot,
-    target: &Target,
-    slices: &HashMap<Name, Vec<Arc<EndpointSlice>>>,
-) -> ir::Backend {
+fn translate(snapshot: &Snapshot, target: &Target, cache: &BackendCache) -> ir::Backend {
     let service = &target.service;
     let port = service.spec.ports.iter().find(|port| port.port == target.port);
     let annotation = service.metadata.annotations.get(resolve::ENDPOINTS_ANNOTATION);
@@ -198,9 +199,11 @@ fn translate(
     } else if &*service.spec.kind == "ExternalName" {
         external(snapshot, service, target.port, port)
     } else {
-        let slices = slices.get(&service.metadata.full_name()).map_or(&[][..], Vec::as_slice);
+        let slices =
+            cache.by_service.get(&service.metadata.full_name()).map_or(&[][..], Vec::as_slice);
         sliced(slices, port.map_or("", |port| &*port.name))
     };
+    endpoints.retain(|endpoint| cache.reach.permits(*endpoint));
     endpoints.sort();
     endpoints.dedup();
     let application = port.and_then(|port| port.app_protocol.as_deref());

@@ -28,6 +28,7 @@ mod matching;
 mod other_route;
 mod parent;
 mod pool;
+mod reach;
 mod route;
 mod scope;
 pub mod status;
@@ -73,7 +74,12 @@ pub fn translate(snapshot: &Snapshot, cache: &mut Cache) -> Translation {
     let (gateways, strays) = gateway::plan(snapshot, &classes);
     let routes = attach::plan(snapshot, &gateways, &mut cache.routes);
     let others = other_route::plan(snapshot, cache.routes.parents());
-    let backends = backend::plan(snapshot, &routes, &mut cache.backends);
+    let backends = backend::plan(
+        snapshot,
+        &routes,
+        reach::Reach::new(snapshot, &gateways),
+        &mut cache.backends,
+    );
     let parts = assemble::Parts { classes, gateways, strays, routes, others };
     assemble::assemble(snapshot, parts, backends)
 }
