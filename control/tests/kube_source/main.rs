@@ -64,6 +64,8 @@ async fn a_service_that_names_this_machine_leads_nowhere() {
         let built = source.build().unwrap();
         let found: Vec<_> = built.ir.backends.values().flat_map(|one| &one.endpoints).collect();
         assert_eq!(found.len(), expected, "{host}: {found:?}");
+        let told = built.problems.iter().any(|line| line.starts_with("Service a/s: "));
+        assert_eq!(told, expected == 0, "{:?}", built.problems);
     }
 }
 
