@@ -34,7 +34,7 @@ const LOGGED_CHARS_MAX: usize = 1000;
 const PENDING_MAX: usize = 4;
 const TICK: Duration = Duration::from_secs(1);
 /// How long after the last build its garbage is given back: not between the builds of a burst.
-const TRIM_AFTER: Duration = Duration::from_secs(2);
+const TRIM_AFTER: Duration = Duration::from_secs(1);
 
 /// Where epochs go.
 pub trait EpochSink {

@@ -53,7 +53,7 @@ fn a_start_never_answers_404_for_a_route_that_exists() {
     let mut bed = Bed::new("start");
     // Nothing else answers what the last of many routes does.
     bed.namespace.route("first", "/other", "one");
-    let routes: String = (0..200)
+    let routes: String = (0..60)
         .map(|n| {
             format!(
                 "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n\
@@ -64,7 +64,7 @@ fn a_start_never_answers_404_for_a_route_that_exists() {
         })
         .collect();
     bed.namespace.apply(&routes);
-    bed.wait_served("/199");
+    bed.wait_served("/59");
     for _ in 0..5 {
         kill_hard(&mut bed.gateway);
         let address: SocketAddr = bed.address.parse().unwrap();
@@ -72,7 +72,7 @@ fn a_start_never_answers_404_for_a_route_that_exists() {
         wait_for("nobody to listen", || std::net::TcpStream::connect(address).err().map(drop));
         let probing = std::thread::spawn(move || {
             wait_for("someone to listen", || std::net::TcpStream::connect(address).ok().map(drop));
-            status(&address.to_string(), "/199")
+            status(&address.to_string(), "/59")
         });
         bed.gateway = bed.namespace.serve("a", Path::new("off"), &[]);
         assert_eq!(probing.join().unwrap(), 200, "the first answer ever");

@@ -37,9 +37,10 @@ struct Last {
     until: Instant,
 }
 
-/// A status in a number.
-pub(super) fn digest(status: &Value) -> u64 {
+/// The status of the object of this identity, in a number.
+pub(super) fn digest(uid: &str, status: &Value) -> u64 {
     let mut hasher = DefaultHasher::new();
+    uid.hash(&mut hasher);
     status.to_string().hash(&mut hasher);
     hasher.finish()
 }

@@ -231,9 +231,9 @@ impl Writer {
         self.queue.clear();
         self.later.clear();
         self.open.clear();
-        self.counted.clear();
         self.troubled.clear();
         self.contests.clear();
+        self.counted.clear();
         if self.leads() {
             self.queue_all();
         }
@@ -294,7 +294,7 @@ impl Writer {
             }
             match self.plan(&statuses, &target, &date) {
                 Plan::Settled => self.settle(&target),
-                Plan::Later(until) => self.postpone(target, until),
+                Plan::Later(at) => self.postpone(target, at),
                 Plan::Write(write) => match self.pause(&target, write.digest, now) {
                     Some(until) => self.postpone(target, until),
                     None => self.write(target, write),
@@ -339,7 +339,10 @@ impl Writer {
                 {
                     Plan::Later(at)
                 }
-                _ => Plan::Write(Write { seen, patch, digest: contest::digest(&desired) }),
+                _ => {
+                    let digest = contest::digest(&seen.uid, &desired);
+                    Plan::Write(Write { seen, patch, digest })
+                }
             },
             None => Plan::Settled,
         }

@@ -221,7 +221,10 @@ fn condition_of(object: &Value, holder: &Value, condition: &str) -> Option<(Stri
 impl Drop for Namespace {
     fn drop(&mut self) {
         // Gateways go before the next test starts: every gateway process serves all there are.
-        let _ = try_kubectl(&["delete", "gateways,httproutes", "--all", "--namespace", &self.0]);
+        for kind in ["gateways", "httproutes"] {
+            let all = format!("/apis/gateway.networking.k8s.io/v1/namespaces/{}/{kind}", self.0);
+            let _ = try_kubectl(&["delete", "--raw", &all]);
+        }
         let _ = try_kubectl(&["delete", "namespace", &self.0, "--wait=false"]);
     }
 }
