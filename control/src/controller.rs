@@ -5,7 +5,7 @@
 //! ones, tests give it scripted ones. Invariants: epoch numbers grow by one; an IR equal to the
 //! published one makes no epoch; statuses are shown only once every shard runs their epoch.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::access_log::AccessLog;
 use crate::complaints::Complaints;
 use crate::listening;
+use crate::pace::Pace;
 use crate::report::{Phase, Report};
 use crate::source::{Built, Source};
 use crate::state::{Life, Shared, Socket};
@@ -29,6 +30,8 @@ pub const DRAIN_GRACE: Duration = Duration::from_secs(2);
 pub const PROBLEMS_LOGGED_MAX: usize = 20;
 /// Characters of a problem that are logged; /status has all.
 const LOGGED_CHARS_MAX: usize = 1000;
+/// Statuses of different epochs that wait at once; the last one gives way to a newer.
+const PENDING_MAX: usize = 4;
 const TICK: Duration = Duration::from_secs(1);
 /// How long after the last build its garbage is given back: not between the builds of a burst.
 const TRIM_AFTER: Duration = Duration::from_secs(2);
@@ -52,6 +55,14 @@ pub enum Order {
     Drain,
     /// Read everything again and reopen the access log.
     Reread,
+}
+
+/// Waits for a change, but not before `earliest`: until then changes gather.
+async fn changed<S: Source>(source: &mut S, earliest: Option<Instant>) {
+    if let Some(earliest) = earliest.filter(|at| *at > Instant::now()) {
+        tokio::time::sleep_until(earliest.into()).await;
+    }
+    source.changed().await;
 }
 
 /// How an epoch is made of an IR; [`Epoch::compile`] outside tests.
@@ -101,11 +112,12 @@ pub struct Controller<S, E, I> {
     parts: Parts<S, E, I>,
     ir: Ir,
     epoch: Option<Arc<Epoch>>,
-    /// Statuses that wait for their epoch to be installed everywhere.
-    pending: Option<(u64, Arc<Statuses>)>,
+    /// Statuses that wait for their epoch to be installed everywhere, oldest first.
+    pending: VecDeque<(u64, Arc<Statuses>)>,
     /// Statuses were shown.
     has_shown: bool,
     complaints: Complaints,
+    pace: Pace,
     /// When the last build ended, until its garbage is given back.
     littered: Option<Instant>,
     next_tick: tokio::time::Instant,
@@ -126,9 +138,10 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             parts,
             ir: Ir::default(),
             epoch: None,
-            pending: None,
+            pending: VecDeque::new(),
             has_shown: false,
             complaints: Complaints::default(),
+            pace: Pace::default(),
             littered: None,
             next_tick: tokio::time::Instant::now() + TICK,
         }
@@ -174,7 +187,7 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
                 None => std::future::pending().await,
             },
             report = parts.inbox.next() => Event::Report(Box::new(report)),
-            () = parts.source.changed() => Event::Changed,
+            () = changed(&mut parts.source, self.pace.next()) => Event::Changed,
             () = tokio::time::sleep_until(self.next_tick) => Event::Tick,
         }
     }
@@ -197,16 +210,21 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
         }
         if self.epoch.is_some() && ir == self.ir {
             tracing::debug!("nothing changed for the shards");
-            match &mut self.pending {
+            match self.pending.back_mut() {
                 Some((_, pending)) => *pending = statuses,
                 None => self.show(statuses),
             }
+            self.pace.built(started, Instant::now());
             return;
         }
         self.ir = ir;
         self.littered = Some(Instant::now());
         let id = self.publish(self.parts.settings.clone());
-        self.pending = Some((id, statuses));
+        if self.pending.len() >= PENDING_MAX {
+            self.pending.pop_back();
+        }
+        self.pending.push_back((id, statuses));
+        self.pace.built(started, Instant::now());
         tracing::info!(
             "epoch {id} published: {} ports, {} backends, built in {:.1} ms",
             self.ir.ports.len(),
@@ -264,14 +282,15 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
                 lag.as_secs_f64() * 1e3
             );
         }
-        if self.pending.as_ref().is_some_and(|(id, _)| installed >= *id)
-            && let Some((_, statuses)) = self.pending.take()
-        {
-            drop(state);
+        drop(state);
+        let mut true_now = None;
+        while self.pending.front().is_some_and(|(id, _)| installed >= *id) {
+            true_now = self.pending.pop_front();
+        }
+        if let Some((_, statuses)) = true_now {
             self.show(statuses);
         } else if is_news && self.has_shown {
-            let statuses = Arc::clone(&state.statuses);
-            drop(state);
+            let statuses = Arc::clone(&self.parts.state.lock().statuses);
             self.show(statuses);
         }
     }

@@ -21,6 +21,7 @@ pub mod lease;
 pub mod limits;
 mod listening;
 pub mod metrics;
+mod pace;
 pub mod report;
 pub mod resolve;
 pub mod source;

@@ -155,7 +155,9 @@ pub(crate) fn accepted(gateway: &GatewayStatus) -> bool {
 /// A problem of an object, without the place of its text.
 pub(crate) fn problem_line(problem: &Problem) -> String {
     let Problem { kind, object, field, message, .. } = problem;
-    format!("{} {object}: {field}: {message}", kind.as_str())
+    // Messages of conditions name the field themselves.
+    let field = if message.starts_with(field) { String::new() } else { format!("{field}: ") };
+    format!("{} {object}: {field}{message}", kind.as_str())
 }
 
 fn line(mistake: &Mistake) -> String {

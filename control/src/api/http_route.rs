@@ -1,4 +1,4 @@
-//! HTTPRoute.
+//! HTTPRoute. Its lists are boxed slices: routes are many, and a vector keeps room to grow.
 
 use std::sync::Arc;
 
@@ -17,19 +17,19 @@ pub struct HttpRoute {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpRouteSpec {
-    pub parent_refs: Vec<ParentReference>,
-    pub hostnames: Vec<Arc<str>>,
+    pub parent_refs: Box<[ParentReference]>,
+    pub hostnames: Box<[Arc<str>]>,
     /// Absent rules mean one empty rule: everything, answered 500.
-    pub rules: Option<Vec<Rule>>,
+    pub rules: Option<Box<[Rule]>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Rule {
     pub name: Option<Arc<str>>,
-    pub matches: Vec<Match>,
-    pub filters: Vec<Filter>,
-    pub backend_refs: Vec<BackendRef>,
+    pub matches: Box<[Match]>,
+    pub filters: Box<[Filter]>,
+    pub backend_refs: Box<[BackendRef]>,
     pub timeouts: Timeouts,
     pub retry: Option<Retry>,
     /// Not supported yet; kept so that it is refused and never ignored.
@@ -63,8 +63,8 @@ impl Default for Retry {
 #[serde(default, rename_all = "camelCase")]
 pub struct Match {
     pub path: PathMatch,
-    pub headers: Vec<HeaderMatch>,
-    pub query_params: Vec<QueryMatch>,
+    pub headers: Box<[HeaderMatch]>,
+    pub query_params: Box<[QueryMatch]>,
     pub method: Option<Arc<str>>,
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Inner {
     pub log: Vec<String>,
     /// What the next requests are answered with; 0 is as it should be.
     pub faults: VecDeque<u16>,
+    /// Writes of what is at this path are answered with this.
+    pub refused: Option<(String, u16)>,
     /// Every request is cut.
     pub is_away: bool,
     version: u64,
@@ -90,7 +92,9 @@ impl Fake {
         if inner.is_away {
             return Err(std::io::Error::other("away"));
         }
-        let (code, answer) = match inner.faults.pop_front() {
+        let refused = inner.refused.as_ref().filter(|(at, _)| path.starts_with(at.as_str()));
+        let refused = refused.filter(|_| parts.method != Method::GET).map(|(_, code)| *code);
+        let (code, answer) = match refused.or_else(|| inner.faults.pop_front()) {
             Some(code) if code != 0 => (code, None),
             _ => inner.serve(&parts.method, &path, serde_json::from_slice(&body).ok()),
         };

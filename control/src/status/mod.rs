@@ -4,6 +4,7 @@
 //! the control thread and talks to the rest through what it is given. Nothing here decides what a
 //! status says ([`crate::translate`]) or whether it may be shown already ([`crate::controller`]).
 
+mod contest;
 mod desired;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use kube::Client;
 use tokio::sync::watch;
 
+pub use self::contest::REPEATS_MAX;
 use self::objects::Objects;
 pub use self::objects::RESYNC_EVERY;
 pub use self::pace::{IN_FLIGHT_MAX, PAUSE_MAX};

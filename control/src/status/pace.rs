@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Requests on their way at once.
-pub const IN_FLIGHT_MAX: usize = 16;
+pub const IN_FLIGHT_MAX: usize = 64;
 /// The first pause after a failure.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The longest pause.

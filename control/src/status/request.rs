@@ -31,6 +31,8 @@ pub(super) enum Fault {
     Busy(String, Option<Duration>),
     /// We may not.
     Denied(String),
+    /// The server failed at this request, which says little about others.
+    Broken(String),
     /// The server does not take this.
     Refused(String),
 }
@@ -105,7 +107,8 @@ impl Fault {
             403 if status.message.contains("being terminated") => Self::Gone,
             409 => Self::Conflict,
             401 | 403 => Self::Denied(status.message.clone()),
-            429 | 500.. => Self::Busy(status.message.clone(), again),
+            500 => Self::Broken(status.message.clone()),
+            429 | 501.. => Self::Busy(status.message.clone(), again),
             _ => Self::Refused(status.message.clone()),
         }
     }

@@ -270,3 +270,44 @@ async fn a_count_of_routes_is_written_at_most_once_a_second_and_always_at_last()
     let writes = rig.fake.count("PATCH");
     assert!(writes as f64 <= seconds + 1.0, "{writes} in {seconds} s");
 }
+
+#[tokio::test]
+async fn an_object_that_cannot_be_written_holds_up_no_other_and_is_tried_now_and_then() {
+    for code in [403, 500] {
+        let rig = Rig::start().await;
+        rig.class("a", json!({}));
+        rig.class("b", json!({}));
+        rig.fake.lock().refused = Some((path("a"), code));
+        rig.leads.send_replace(true);
+        for message in ["one", "two", "three"] {
+            rig.want(&["a", "b"], message);
+            until("the other is written", || rig.message("b") == message).await;
+            rig.show("b");
+        }
+        let tries = rig.fake.count("PATCH");
+        assert!(tries <= 2 * 3 + 3, "{tries} writes");
+        rig.fake.lock().refused = None;
+        until("it is written in the end", || rig.message("a") == "three").await;
+    }
+}
+
+#[tokio::test]
+async fn two_who_change_back_what_the_other_wrote_do_not_spin() {
+    let rig = Rig::start().await;
+    rig.class("a", json!({}));
+    rig.leads.send_replace(true);
+    rig.want(&["a"], "ours");
+    for round in 1..=REPEATS_MAX as usize {
+        until("it is written", || rig.fake.count("PATCH") == round).await;
+        rig.class("a", json!({}));
+    }
+    let since = std::time::Instant::now();
+    for _ in 0..20 {
+        rig.class("a", json!({}));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let more = rig.fake.count("PATCH") - REPEATS_MAX as usize;
+    // The first wait is half a second at least.
+    assert!(more as f64 <= since.elapsed().as_secs_f64() / 0.5 + 1.0, "{more} more writes");
+    until("it is written again", || rig.message("a") == "ours").await;
+}

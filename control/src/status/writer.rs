@@ -7,7 +7,7 @@
 //! server's side is known; never two writes of one object at once; equal statuses cost no request;
 //! while the server is away nothing spins.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::contest::{self, Contests};
 use super::desired::{self, Desired};
 use super::merge::{self, Merge};
 use super::pace::{Pace, backoff};
@@ -34,6 +35,10 @@ pub const CONFLICTS_MAX: u32 = 5;
 const COMPARED_MAX: usize = 64;
 /// The first wait after the server refused a status, and the longest.
 const REFUSED_WAIT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
+/// Objects of one kind about whose failures a line is logged before one of the kind is written again.
+const TOLD_MAX: u32 = 10;
+/// The first wait after one object failed while the server answers, and the longest.
+const FAILED_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// The first wait after too many conflicts, and the longest.
 const CONFLICT_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -57,6 +62,17 @@ pub(super) struct Writer {
     counted: HashMap<Target, Instant>,
     running: JoinSet<(Target, Result<Done, Fault>)>,
     pace: Pace,
+    /// Kinds of which objects failed while the server answers.
+    troubled: BTreeMap<Kind, Trouble>,
+    contests: Contests,
+}
+
+/// What a kind suffers from.
+#[derive(Debug, Default)]
+struct Trouble {
+    pace: Pace,
+    /// Objects that were told of.
+    told: u32,
 }
 
 /// What a writer works with.
@@ -89,6 +105,10 @@ struct Open {
     answered: Option<Arc<Observed>>,
     conflicts: u32,
     refusals: u32,
+    /// Why it was refused last.
+    refused: Option<String>,
+    /// When it is to be compared later: its one entry among those.
+    due: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -100,12 +120,18 @@ enum Done {
 /// What comes of comparing one object.
 enum Plan {
     Settled,
-    Write {
-        seen: Arc<Observed>,
-        patch: Value,
-    },
+    Write(Write),
     /// Not before this time.
     Later(Instant),
+}
+
+/// One write.
+struct Write {
+    /// The object as it is.
+    seen: Arc<Observed>,
+    patch: Value,
+    /// What the status shall be, as a number.
+    digest: u64,
 }
 
 impl Writer {
@@ -121,6 +147,8 @@ impl Writer {
             counted: HashMap::new(),
             running: JoinSet::new(),
             pace: Pace::default(),
+            troubled: BTreeMap::new(),
+            contests: Contests::default(),
         }
     }
 
@@ -171,11 +199,25 @@ impl Writer {
     fn ripen(&mut self) {
         let now = Instant::now();
         while let Some((_, kind, name)) = self.later.pop_first_if(now) {
+            if let Some(open) = self.open.get_mut(&(kind, name.clone())) {
+                open.due = None;
+            }
             self.queue(kind, name);
         }
         if self.queue.is_empty() && self.running.is_empty() {
             self.counted.retain(|_, at| now < *at + COUNT_INTERVAL);
         }
+    }
+
+    /// Leaves an object for later.
+    fn postpone(&mut self, target: Target, until: Instant) {
+        let open = self.open.entry(target.clone()).or_default();
+        let before = open.due.replace(until);
+        let (kind, name) = target;
+        if let Some(before) = before {
+            self.later.remove(&(before, kind, name.clone()));
+        }
+        self.later.insert((until, kind, name));
     }
 
     fn queue(&mut self, kind: Kind, name: Name) {
@@ -190,6 +232,8 @@ impl Writer {
         self.later.clear();
         self.open.clear();
         self.counted.clear();
+        self.troubled.clear();
+        self.contests.clear();
         if self.leads() {
             self.queue_all();
         }
@@ -236,9 +280,10 @@ impl Writer {
         if !self.leads() || !self.parts.observed.is_live() {
             return false;
         }
-        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let (now, date) = (Instant::now(), jiff::Timestamp::now());
+        let date = date.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         for _ in 0..COMPARED_MAX {
-            if self.running.len() >= self.pace.limit(Instant::now()) {
+            if self.running.len() >= self.pace.limit(now) {
                 return false;
             }
             let Some((_, kind, name)) = self.queue.pop_first() else { return false };
@@ -247,15 +292,23 @@ impl Writer {
                 open.again = true;
                 continue;
             }
-            match self.plan(&statuses, &target, &now) {
+            match self.plan(&statuses, &target, &date) {
                 Plan::Settled => self.settle(&target),
-                Plan::Later(at) => {
-                    self.later.insert((at, target.0, target.1));
-                }
-                Plan::Write { seen, patch } => self.write(target, seen, patch),
+                Plan::Later(until) => self.postpone(target, until),
+                Plan::Write(write) => match self.pause(&target, write.digest, now) {
+                    Some(until) => self.postpone(target, until),
+                    None => self.write(target, write),
+                },
             }
         }
         true
+    }
+
+    /// Until when an object has to wait though the server answers.
+    fn pause(&self, target: &Target, digest: u64, now: Instant) -> Option<Instant> {
+        let troubled = self.troubled.get(&target.0).and_then(|trouble| trouble.pace.until());
+        let contested = self.contests.wait(target, digest, now);
+        troubled.filter(|until| *until > now).into_iter().chain(contested).max()
     }
 
     fn plan(&self, statuses: &Statuses, target: &Target, now: &str) -> Plan {
@@ -286,7 +339,7 @@ impl Writer {
                 {
                     Plan::Later(at)
                 }
-                _ => Plan::Write { seen, patch },
+                _ => Plan::Write(Write { seen, patch, digest: contest::digest(&desired) }),
             },
             None => Plan::Settled,
         }
@@ -323,8 +376,15 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, target: Target, seen: Arc<Observed>, patch: Value) {
+    fn write(&mut self, target: Target, Write { seen, patch, digest }: Write) {
         let Some(path) = self.path(&target) else { return };
+        if self.contests.written(&target, digest, Instant::now()) {
+            let (kind, name) = &target;
+            tracing::warn!(
+                "the status of {} {name} is changed back by somebody else again and again: is there a second installation with controllerName {CONTROLLER_NAME}?",
+                kind.as_str()
+            );
+        }
         self.open.entry(target.clone()).or_default().is_running = true;
         if patch.get("listeners").is_some() {
             self.counted.insert(target.clone(), Instant::now());
@@ -371,6 +431,9 @@ impl Writer {
                 if self.pace.succeeded() {
                     tracing::info!("the API server takes statuses again");
                 }
+                if !is_read {
+                    self.relieve(target.0);
+                }
                 if again || is_read {
                     self.queue(target.0, target.1);
                 }
@@ -384,7 +447,7 @@ impl Writer {
                 } else {
                     let wait = backoff(CONFLICT_WAIT.0, conflicts - CONFLICTS_MAX, CONFLICT_WAIT.1);
                     open.answered = None;
-                    self.later.insert((now + wait, target.0, target.1));
+                    self.postpone(target, now + wait);
                 }
             }
             Err(Fault::Gone) => {
@@ -395,9 +458,12 @@ impl Writer {
                 open.refusals += 1;
                 let refusals = open.refusals;
                 let wait = backoff(REFUSED_WAIT.0, refusals, REFUSED_WAIT.1);
-                let (kind, name) = target;
-                tracing::warn!("the status of {} {name} was refused: {why}", kind.as_str());
-                self.later.insert((now + wait, kind, name));
+                if open.refused.as_deref() != Some(&*why) {
+                    let (kind, name) = (target.0.as_str(), &target.1);
+                    tracing::warn!("the status of {kind} {name} was refused: {why}");
+                    open.refused = Some(why);
+                }
+                self.postpone(target, now + wait);
             }
             Err(Fault::Busy(why, again)) => {
                 if self.pace.failed(now, again) {
@@ -406,13 +472,41 @@ impl Writer {
                 self.queue(target.0, target.1);
             }
             Err(Fault::Denied(why)) => {
-                if self.pace.failed(now, None) {
-                    tracing::warn!(
-                        "statuses may not be written, see the chart's ClusterRole: {why}"
-                    );
-                }
-                self.queue(target.0, target.1);
+                let why = format!("may not be written, see the chart's ClusterRole: {why}");
+                self.trouble(target, &why);
             }
+            Err(Fault::Broken(why)) => self.trouble(target, &format!("cannot be written: {why}")),
+        }
+    }
+
+    /// An object failed while the server answers: it waits by itself. When it fails for the first
+    /// time the others of its kind wait a little too, for they may all fare the same.
+    fn trouble(&mut self, target: Target, why: &str) {
+        let now = Instant::now();
+        self.pace.succeeded();
+        let open = self.open.entry(target.clone()).or_default();
+        open.refusals += 1;
+        let refusals = open.refusals;
+        if refusals == 1 {
+            let trouble = self.troubled.entry(target.0).or_default();
+            trouble.pace.failed(now, None);
+            trouble.told += 1;
+            if trouble.told <= TOLD_MAX {
+                let (kind, name) = (target.0.as_str(), &target.1);
+                tracing::warn!("the status of {kind} {name} {why}");
+            }
+        }
+        let wait = backoff(FAILED_WAIT.0, refusals, FAILED_WAIT.1);
+        self.postpone(target, now + wait);
+    }
+
+    /// A status of the kind was written: whatever of it waits is tried again.
+    fn relieve(&mut self, kind: Kind) {
+        if self.troubled.remove(&kind).is_some() {
+            let now = Instant::now();
+            let waiting = self.later.iter().filter(|(_, one, _)| *one == kind);
+            let waiting: Vec<_> = waiting.map(|(_, kind, name)| (*kind, name.clone())).collect();
+            waiting.into_iter().for_each(|target| self.postpone(target, now));
         }
     }
 

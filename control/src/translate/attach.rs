@@ -154,7 +154,10 @@ fn attach(
     }
     faults.extend(body.refusal.iter().chain(&body.partial).chain(&body.unresolved).cloned());
     let problems = faults.iter().map(|fault| Problem::of(Kind::HttpRoute, name, fault)).collect();
-    let status = (!statuses.is_empty()).then(|| Arc::new(RouteStatus { parents: statuses }));
+    let status = (!statuses.is_empty()).then(|| {
+        statuses.shrink_to_fit();
+        Arc::new(RouteStatus { parents: statuses })
+    });
     let attached = attached.into_iter().collect();
     PlannedRoute { object: Arc::clone(object), body, attached, status, problems }
 }

@@ -16,6 +16,8 @@ use super::wait_for;
 
 /// The address of the cluster's one node.
 pub(crate) const NODE: &str = "10.244.0.1";
+/// What our GatewayClass names.
+pub(crate) const CONTROLLER: &str = "ringway.dev/gateway-controller";
 /// Addresses for Gateways.
 pub(crate) const POOL: &str = "10.245.0.0/24";
 
@@ -119,20 +121,28 @@ impl Namespace {
         ));
     }
 
-    /// Waits until the Gateway `web` takes traffic; `address:port` of a listener on `port`.
-    pub(crate) fn programmed(&self, port: u16) -> String {
-        let address = wait_for("the Gateway to be programmed", || {
-            let gateway = self.get("gateway", "web")?;
-            let generation = &gateway["metadata"]["generation"];
-            let is_true = gateway["status"]["conditions"].as_array()?.iter().any(|condition| {
-                condition["type"] == "Programmed"
-                    && condition["status"] == "True"
-                    && condition["observedGeneration"] == *generation
-            });
-            let address = gateway["status"]["addresses"][0]["value"].as_str()?;
-            is_true.then(|| address.to_owned())
+    /// Waits until a Gateway takes traffic; `address:port` of a listener on `port`.
+    pub(crate) fn programmed(&self, gateway: &str, port: u16) -> String {
+        self.wait_condition("gateway", gateway, "Programmed", "True", "Programmed");
+        let gateway = self.get("gateway", gateway).unwrap();
+        let address = gateway["status"]["addresses"][0]["value"].as_str();
+        format!("{}:{port}", address.expect("a Gateway that is programmed has an address"))
+    }
+
+    /// Waits until the condition of an object's newest generation is so.
+    pub(crate) fn wait_condition(
+        &self,
+        kind: &str,
+        name: &str,
+        condition: &str,
+        status: &str,
+        reason: &str,
+    ) {
+        wait_for(&format!("{kind} {name}: {condition}={status}/{reason}"), || {
+            let object = self.get(kind, name)?;
+            let found = condition_of(&object, &object["status"], condition)?;
+            (found == (status.to_owned(), reason.to_owned())).then_some(())
         });
-        format!("{address}:{port}")
     }
 
     /// A Service without selector on port 80, and an EndpointSlice with these endpoints.
@@ -162,15 +172,12 @@ impl Namespace {
         ));
     }
 
-    /// The condition of the route's one parent: status and reason.
+    /// The condition of the route's one parent of ours: status and reason.
     pub(crate) fn route_condition(&self, name: &str, condition: &str) -> Option<(String, String)> {
         let route = self.get("httproute", name)?;
-        let all = route["status"]["parents"][0]["conditions"].as_array()?.clone();
-        let found = all.into_iter().find(|one| {
-            one["type"] == condition && one["observedGeneration"] == route["metadata"]["generation"]
-        })?;
-        let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
-        Some((text("status"), text("reason")))
+        let parents = route["status"]["parents"].as_array()?;
+        let ours = parents.iter().find(|parent| parent["controllerName"] == CONTROLLER)?;
+        condition_of(&route, ours, condition)
     }
 
     /// Waits until the condition of the route's one parent is so.
@@ -181,17 +188,40 @@ impl Namespace {
         });
     }
 
-    /// A replica named `replica` that keeps its snapshot in `snapshot`, once it is ready.
+    /// A replica named `replica` with addresses of the pool that keeps its snapshot in `snapshot`
+    /// (a folder, or `off`), once it is ready.
     pub(crate) fn serve(&self, replica: &str, snapshot: &Path, more: &[&str]) -> Gateway {
-        let mut command = ringway(&["run", "--kube", "--addresses", &format!("pool:{POOL}")]);
+        self.serve_at(&format!("pool:{POOL}"), replica, snapshot, more)
+    }
+
+    /// The same with another `--addresses`.
+    pub(crate) fn serve_at(
+        &self,
+        addresses: &str,
+        replica: &str,
+        snapshot: &Path,
+        more: &[&str],
+    ) -> Gateway {
+        let mut command = ringway(&["run", "--kube", "--addresses", addresses]);
         command.arg("--snapshot").arg(snapshot).args(["--shards", "2"]).args(more);
         command.env("RINGWAY_POD_NAMESPACE", &self.0).env("RINGWAY_POD_NAME", replica);
         Gateway::spawn(command)
     }
 }
 
+/// Status and reason of a condition that `holder` has for the newest generation of `object`.
+fn condition_of(object: &Value, holder: &Value, condition: &str) -> Option<(String, String)> {
+    let found = holder["conditions"].as_array()?.iter().find(|one| {
+        one["type"] == condition && one["observedGeneration"] == object["metadata"]["generation"]
+    })?;
+    let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
+    Some((text("status"), text("reason")))
+}
+
 impl Drop for Namespace {
     fn drop(&mut self) {
+        // Gateways go before the next test starts: every gateway process serves all there are.
+        let _ = try_kubectl(&["delete", "gateways,httproutes", "--all", "--namespace", &self.0]);
         let _ = try_kubectl(&["delete", "namespace", &self.0, "--wait=false"]);
     }
 }

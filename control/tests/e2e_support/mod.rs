@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub(crate) mod backend;
+pub(crate) mod bed;
 pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod kube;

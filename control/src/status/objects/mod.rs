@@ -34,6 +34,8 @@ use crate::translate::infrastructure::Infrastructure;
 
 /// How often everything is listed and compared.
 pub const RESYNC_EVERY: Duration = Duration::from_secs(60);
+/// A list that failed is not repeated sooner.
+const LIST_AGAIN: Duration = Duration::from_secs(1);
 /// Gateways whose objects are applied at once.
 const GATEWAYS_IN_FLIGHT_MAX: usize = 8;
 
@@ -184,7 +186,8 @@ impl Objects {
             }
             Err(fault) => {
                 self.failed(&fault);
-                self.list_at = self.list_at.map(|_| Instant::now());
+                // The pause, if there is one, comes first.
+                self.list_at = self.list_at.map(|_| Instant::now() + LIST_AGAIN);
             }
         }
     }
@@ -200,9 +203,11 @@ impl Objects {
             Ok(applied) => {
                 self.pace.succeeded();
                 match applied.foreign {
-                    Some(foreign) => self.tell(gateway, format!(
-                        "{foreign} exists and does not belong to the Gateway: it is left alone; rename or delete it"
-                    )),
+                    Some(foreign) => {
+                        self.tell(gateway, format!(
+                            "{foreign} exists and does not belong to the Gateway: it is left alone; rename or delete it"
+                        ));
+                    }
                     None => drop(self.told.remove(&gateway)),
                 }
             }
@@ -210,8 +215,17 @@ impl Objects {
             Err(Fault::Conflict) => drop(self.queue.insert(gateway)),
             // The namespace is on its way out.
             Err(Fault::Gone) => {}
-            Err(Fault::Refused(why)) => self.tell(gateway, format!("refused: {why}")),
-            Err(fault @ (Fault::Busy(..) | Fault::Denied(_))) => {
+            Err(Fault::Refused(why)) => {
+                self.tell(gateway, format!("refused: {why}"));
+            }
+            // The next listing finds it missing; until then it holds up no other.
+            Err(fault @ (Fault::Denied(_) | Fault::Broken(_))) => {
+                let (Fault::Denied(why) | Fault::Broken(why)) = &fault else { return };
+                if self.tell(gateway, format!("cannot be written: {why}")) {
+                    self.pace.failed(Instant::now(), None);
+                }
+            }
+            Err(fault @ Fault::Busy(..)) => {
                 self.failed(&fault);
                 self.queue.insert(gateway);
             }
@@ -221,7 +235,7 @@ impl Objects {
     fn failed(&mut self, fault: &Fault) {
         let (why, again) = match fault {
             Fault::Busy(why, again) => (why, *again),
-            Fault::Denied(why) | Fault::Refused(why) => (why, None),
+            Fault::Denied(why) | Fault::Refused(why) | Fault::Broken(why) => (why, None),
             Fault::Conflict | Fault::Gone => return,
         };
         if self.pace.failed(Instant::now(), again) {
@@ -229,11 +243,14 @@ impl Objects {
         }
     }
 
-    fn tell(&mut self, gateway: Name, what: String) {
-        if self.told.get(&gateway) != Some(&what) {
+    /// Says what is wrong with a Gateway's objects, once; whether that was news.
+    fn tell(&mut self, gateway: Name, what: String) -> bool {
+        let is_news = self.told.get(&gateway) != Some(&what);
+        if is_news {
             tracing::warn!("objects of Gateway {gateway}: {what}");
             self.told.insert(gateway, what);
         }
+        is_news
     }
 
     fn count(&self, (written, conflicts, failed): (u64, u64, u64)) {
