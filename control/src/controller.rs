@@ -5,7 +5,7 @@
 //! ones, tests give it scripted ones. Invariants: epoch numbers grow by one; an IR equal to the
 //! published one makes no epoch; statuses are shown only once every shard runs their epoch.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -28,11 +28,13 @@ use crate::translate::Statuses;
 pub const DRAIN_GRACE: Duration = Duration::from_secs(2);
 /// Problems that are logged one by one per build; the rest only as a number.
 pub const PROBLEMS_LOGGED_MAX: usize = 20;
+/// Characters of a problem that are logged; /status has all.
+const LOGGED_CHARS_MAX: usize = 1000;
 /// Statuses of different epochs that wait at once; the last one gives way to a newer.
 const PENDING_MAX: usize = 4;
 const TICK: Duration = Duration::from_secs(1);
 /// How long after the last build its garbage is given back: not between the builds of a burst.
-const TRIM_AFTER: Duration = Duration::from_secs(2);
+const TRIM_AFTER: Duration = Duration::from_secs(1);
 
 /// Where epochs go.
 pub trait EpochSink {
@@ -249,9 +251,10 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
     /// Logs what is new since the last build.
     fn tell(&self, problems: &[String], gateways: usize) {
         let state = self.parts.state.lock();
-        let new: Vec<_> = problems.iter().filter(|p| !state.problems.contains(p)).collect();
+        let known: HashSet<&String> = state.problems.iter().collect();
+        let new: Vec<_> = problems.iter().filter(|problem| !known.contains(problem)).collect();
         for problem in new.iter().take(PROBLEMS_LOGGED_MAX) {
-            tracing::warn!("{problem}");
+            tracing::warn!("{}", one_line(problem));
         }
         if let Some(more) = new.len().checked_sub(PROBLEMS_LOGGED_MAX).filter(|more| *more > 0) {
             tracing::warn!("and {more} more problems; /status lists them");
@@ -354,5 +357,29 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
                 Event::Changed => tracing::debug!("a change while draining is ignored"),
             }
         }
+    }
+}
+
+/// A text that others had a hand in, as it may stand in a log: one line, without control characters.
+fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for (at, character) in text.chars().enumerate() {
+        match character {
+            _ if at == LOGGED_CHARS_MAX => return line + "…",
+            character if character.is_control() => line.extend(character.escape_default()),
+            character => line.push(character),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_one_line_of_the_log_and_not_without_end() {
+        assert_eq!(one_line("é: \"a\"\n\u{1b}[2JWARN"), "é: \"a\"\\n\\u{1b}[2JWARN");
+        assert_eq!(one_line(&"é".repeat(5000)).chars().count(), LOGGED_CHARS_MAX + 1);
     }
 }

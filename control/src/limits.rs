@@ -130,6 +130,11 @@ fn sizes() -> Vec<Limit> {
             Count(l::MIRRORS_IN_FLIGHT_MAX.into(), "copies a shard"),
             "more are left out and counted in ringway_mirrors_total",
         ),
+        limit(
+            "RETRY_ATTEMPTS_MAX",
+            Count(l::RETRY_ATTEMPTS_MAX.into(), "retries a request"),
+            "a rule whose retry asks for more is refused",
+        ),
     ]
 }
 

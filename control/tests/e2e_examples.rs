@@ -20,6 +20,17 @@ const V2: &str = r#""version":"v2""#;
 /// File; a part of the command that no other command of the file has; what its output must hold.
 /// A part that starts with `!` must not be there.
 const EXPECTED: &[(&str, &str, &[&str])] = &[
+    (
+        "cors.yaml",
+        "shop.example.com' http",
+        &["HTTP/1.1 200 ", "access-control-allow-origin: https://shop.example.com", V1],
+    ),
+    ("cors.yaml", "evil", &["HTTP/1.1 200 ", "!access-control-allow-origin", V1]),
+    (
+        "cors.yaml",
+        "-X OPTIONS",
+        &["HTTP/1.1 204 ", "access-control-allow-methods: GET, PUT", "access-control-max-age: 600"],
+    ),
     ("cross-namespace.yaml", "8080/team", &[V1]),
     ("cross-namespace.yaml", "8080/guest", &["HTTP/1.1 404 "]),
     ("cross-namespace.yaml", "8081/guest", &[V2]),
@@ -39,6 +50,12 @@ const EXPECTED: &[(&str, &str, &[&str])] = &[
     ("https-two-hosts.yaml", "https://api", &[V2]),
     ("https-two-hosts.yaml", "-ik", &["HTTP/1.1 421 "]),
     ("https-two-hosts.yaml", "https://127.0.0.1", &["refused by the handshake"]),
+    ("listener-set.yaml", "Host: shop", &[V1]),
+    ("listener-set.yaml", "curl http://127.0.0.1:8081/", &[V2]),
+    ("listener-set.yaml", "curl -i http://127.0.0.1:8080/", &["HTTP/1.1 404 "]),
+    ("mirror.yaml", "curl http://127.0.0.1:8080/  ", &[V1]),
+    ("mirror.yaml", "-d order=1", &[V1, r#""method":"POST""#]),
+    ("mirror.yaml", "/some", &[V1]),
     ("path-matching.yaml", "/shop/cart  ", &[V2]),
     ("path-matching.yaml", "/shop/cart/1", &[V1]),
     ("path-matching.yaml", "/shop/admin/x", &[V2]),
@@ -88,7 +105,13 @@ const EXPECTED: &[(&str, &str, &[&str])] = &[
         "/away ",
         &["HTTP/1.1 302 ", "location: https://www.example.org:8443/\r\n"],
     ),
+    ("static-address.yaml", "127.0.0.2", &[V1]),
+    ("static-address.yaml", "127.0.0.3", &[V2]),
+    ("static-address.yaml", "127.0.0.1", &["nobody there"]),
     ("static-endpoints.yaml", "8080/", &[r#""version":"v"#, "!v9"]),
+    ("timeouts-and-retry.yaml", "curl http://127.0.0.1:8080/  ", &[V1]),
+    ("timeouts-and-retry.yaml", "/hold", &["HTTP/1.1 504 "]),
+    ("timeouts-and-retry.yaml", "/status", &["HTTP/1.1 503 "]),
     ("traffic-split.yaml", "/canary", &[V1]),
     ("traffic-split.yaml", "/prepared", &[V1]),
     ("traffic-split.yaml", "/off", &["HTTP/1.1 500 "]),
@@ -137,6 +160,7 @@ fn commands(text: &str) -> Vec<String> {
 struct Stage {
     v1: Backend,
     v2: Backend,
+    flaky: Backend,
     unready: Backend,
     ports: Vec<(String, String)>,
 }
@@ -150,7 +174,7 @@ impl Stage {
         {
             ports.push((port.to_owned(), backend.address.port().to_string()));
         }
-        Self { v1, v2, unready, ports }
+        Self { v1, v2, flaky, unready, ports }
     }
 
     fn localise(&self, text: &str) -> String {
@@ -248,6 +272,17 @@ fn whole_example(stage: &Stage, gateway: &Gateway, dir: &Dir, example: &str) {
             gateway.changing(|| fs::write(&path, rest.join("---\n")).unwrap());
             let answer = client::curl(&[&format!("http://{url}/team")]);
             assert_eq!(client::status(&answer), 500);
+        }
+        "mirror.yaml" => {
+            let copy = stage.v2.wait_seen("/all");
+            assert_eq!((&copy["method"], &copy["body_bytes"]), (&"POST".into(), &7.into()));
+        }
+        "timeouts-and-retry.yaml" => {
+            let tries = stage.flaky.seen();
+            let is_retried = |request: &&serde_json::Value| {
+                request["path"].as_str().unwrap().starts_with("/status")
+            };
+            assert_eq!(tries.iter().filter(is_retried).count(), 3);
         }
         "header-modifiers.yaml" => {
             let canary = stage.v2.seen();

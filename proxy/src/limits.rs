@@ -38,6 +38,9 @@ pub const CAPTURE_BYTES_MAX: usize = 64 * 1024;
 pub const MIRRORS_IN_FLIGHT_MAX: u32 = 256;
 /// A copy of a request must be answered whole within this time.
 pub const MIRROR_TIMEOUT: Duration = Duration::from_secs(15);
+/// A rule's retry asks for no more tries after the first one: each is work for this gateway, which
+/// serves other routes too.
+pub const RETRY_ATTEMPTS_MAX: u32 = 100;
 /// The wait before a retry grows no further than to this, or to the rule's `backoff` where longer.
 pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(5);
 

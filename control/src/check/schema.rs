@@ -428,7 +428,8 @@ static RETRY: Schema = Schema::Object(&[
 ]);
 static RETRY_CODES: Schema = list(&RETRY_CODE, 0, 200);
 static RETRY_CODE: Schema = Schema::Integer { min: 400, max: 599 };
-static RETRY_ATTEMPTS: Schema = Schema::Integer { min: 0, max: u32::MAX as i64 };
+static RETRY_ATTEMPTS: Schema =
+    Schema::Integer { min: 0, max: proxy::limits::RETRY_ATTEMPTS_MAX as i64 };
 static MATCHES: Schema = list(&MATCH, 0, 64);
 static MATCH: Schema = Schema::Object(&[
     optional("path", &PATH_MATCH),

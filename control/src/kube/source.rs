@@ -334,12 +334,14 @@ impl KubeSource {
         self.changed |= completed;
     }
 
-    /// Asks for what is referred to and kept only by name. Until it is listed nothing is built.
+    /// Asks for what is referred to and kept only by name. At the start nothing is built until it is
+    /// listed.
     fn want(&mut self) {
         for (kind, name) in self.live.take_gained() {
             if kind.is_kept_by_name() && self.wanted.add(&name) {
                 for feed in self.feeds.iter_mut().filter(|feed| feed.kind == kind) {
-                    feed.is_complete = false;
+                    // Once served, nobody waits for what somebody else's object names.
+                    feed.is_complete &= self.was_complete;
                     feed.relist.notify_one();
                 }
             }
@@ -473,7 +475,7 @@ impl KubeSource {
 impl Place {
     /// Nothing known yet, at this place.
     fn contents(&self) -> Contents {
-        let store = Store::new(None, Arc::clone(&self.own));
+        let store = Store::new(None, Arc::clone(&self.own)).of_cluster();
         Contents::new(store.with_addressing(self.addressing.clone(), self.replicas.clone()))
     }
 }

@@ -58,6 +58,8 @@ pub struct Snapshot {
     pub addressing: Addressing,
     /// The Service that selects our own replicas, if there is one.
     pub replicas: Option<Name>,
+    /// Objects come from a cluster, whose users are not the operator of this process.
+    pub is_cluster: bool,
 }
 
 /// What became of the certificate in a Secret.
@@ -88,6 +90,13 @@ impl Store {
     pub fn with_addressing(mut self, addressing: Addressing, replicas: Option<Name>) -> Self {
         self.snapshot.addressing = addressing;
         self.snapshot.replicas = replicas;
+        self
+    }
+
+    /// For the objects of a cluster, whose users are not the operator of this process.
+    #[must_use]
+    pub fn of_cluster(mut self) -> Self {
+        self.snapshot.is_cluster = true;
         self
     }
 

@@ -8,9 +8,12 @@ use proxy::ir;
 
 use super::attach::Routes;
 use super::grant::{self, Reference};
-use super::status::Reason;
+use super::reach::Reach;
+use super::status::{Problem, Reason};
 use super::{Fault, same};
-use crate::api::{BackendRef, EndpointSlice, Name, PolicyTarget, Service, ServicePort, TargetPort};
+use crate::api::{
+    BackendRef, EndpointSlice, Kind, Name, PolicyTarget, Service, ServicePort, TargetPort,
+};
 use crate::resolve;
 use crate::store::Snapshot;
 
@@ -133,22 +136,34 @@ fn tls_policy(snapshot: &Snapshot, service: &Name, port: Option<&str>) -> Option
 pub(super) struct BackendCache {
     slices: Arc<BTreeMap<Name, Arc<EndpointSlice>>>,
     resolved: Arc<HashMap<Arc<str>, Vec<IpAddr>>>,
+    reach: Reach,
     by_service: HashMap<Name, Vec<Arc<EndpointSlice>>>,
-    backends: HashMap<Arc<str>, (Arc<Service>, Arc<ir::Backend>)>,
+    backends: HashMap<Arc<str>, Known>,
 }
 
-/// Every backend that the routes lead to.
+/// A backend, and whether some of its endpoints may not be reached.
+#[derive(Clone, Debug)]
+struct Known {
+    service: Arc<Service>,
+    backend: Arc<ir::Backend>,
+    is_barred: bool,
+}
+
+/// Every backend that the routes lead to, and those whose endpoints are not all reached.
 pub(super) fn plan(
     snapshot: &Snapshot,
     routes: &Routes,
+    reach: Reach,
     cache: &mut BackendCache,
-) -> BTreeMap<Arc<str>, Arc<ir::Backend>> {
-    let unchanged =
-        same(&cache.slices, &snapshot.endpoint_slices) && same(&cache.resolved, &snapshot.resolved);
+) -> (BTreeMap<Arc<str>, Arc<ir::Backend>>, Vec<Problem>) {
+    let unchanged = same(&cache.slices, &snapshot.endpoint_slices)
+        && same(&cache.resolved, &snapshot.resolved)
+        && cache.reach == reach;
     if !unchanged {
         cache.by_service = by_service(snapshot);
         cache.slices = Arc::clone(&snapshot.endpoint_slices);
         cache.resolved = Arc::clone(&snapshot.resolved);
+        cache.reach = reach;
     }
     let mut planned = HashMap::with_capacity(cache.backends.len());
     for target in routes.targets() {
@@ -156,21 +171,30 @@ pub(super) fn plan(
             continue;
         }
         let known = cache.backends.get(&target.key);
-        let backend = match known {
-            Some((service, backend)) if unchanged && same(service, &target.service) => {
-                Arc::clone(backend)
-            }
+        let now = match known {
+            Some(known) if unchanged && same(&known.service, &target.service) => known.clone(),
             _ => {
-                let made = translate(snapshot, target, &cache.by_service);
-                let equal = known.map(|(_, backend)| backend).filter(|backend| ***backend == made);
-                equal.map_or_else(|| Arc::new(made), Arc::clone)
+                let (made, is_barred) = translate(snapshot, target, cache);
+                let equal = known.map(|known| &known.backend).filter(|backend| ***backend == made);
+                let backend = equal.map_or_else(|| Arc::new(made), Arc::clone);
+                Known { service: Arc::clone(&target.service), backend, is_barred }
             }
         };
-        planned.insert(Arc::clone(&target.key), (Arc::clone(&target.service), backend));
+        planned.insert(Arc::clone(&target.key), now);
     }
     cache.backends = planned;
     let backends = cache.backends.iter();
-    backends.map(|(key, (_, backend))| (Arc::clone(key), Arc::clone(backend))).collect()
+    let barred = cache.backends.values().filter(|known| known.is_barred);
+    let mut problems: Vec<_> = barred.map(|known| barred_problem(&known.service)).collect();
+    problems.sort_by(|left, right| left.object.cmp(&right.object));
+    problems.dedup();
+    (backends.map(|(key, known)| (Arc::clone(key), Arc::clone(&known.backend))).collect(), problems)
+}
+
+fn barred_problem(service: &Service) -> Problem {
+    let message = "some endpoints are left out: in a cluster no Service leads to loopback, link-local or multicast addresses, or to the gateway's own listeners";
+    let fault = Fault::new(Reason::UnsupportedValue, "spec", message);
+    Problem::of(Kind::Service, &service.metadata.full_name(), &fault)
 }
 
 fn by_service(snapshot: &Snapshot) -> HashMap<Name, Vec<Arc<EndpointSlice>>> {
@@ -185,11 +209,7 @@ fn by_service(snapshot: &Snapshot) -> HashMap<Name, Vec<Arc<EndpointSlice>>> {
     index
 }
 
-fn translate(
-    snapshot: &Snapshot,
-    target: &Target,
-    slices: &HashMap<Name, Vec<Arc<EndpointSlice>>>,
-) -> ir::Backend {
+fn translate(snapshot: &Snapshot, target: &Target, cache: &BackendCache) -> (ir::Backend, bool) {
     let service = &target.service;
     let port = service.spec.ports.iter().find(|port| port.port == target.port);
     let annotation = service.metadata.annotations.get(resolve::ENDPOINTS_ANNOTATION);
@@ -198,13 +218,17 @@ fn translate(
     } else if &*service.spec.kind == "ExternalName" {
         external(snapshot, service, target.port, port)
     } else {
-        let slices = slices.get(&service.metadata.full_name()).map_or(&[][..], Vec::as_slice);
+        let slices =
+            cache.by_service.get(&service.metadata.full_name()).map_or(&[][..], Vec::as_slice);
         sliced(slices, port.map_or("", |port| &*port.name))
     };
+    let all = endpoints.len();
+    endpoints.retain(|endpoint| cache.reach.permits(*endpoint));
+    let is_barred = endpoints.len() < all;
     endpoints.sort();
     endpoints.dedup();
     let application = port.and_then(|port| port.app_protocol.as_deref());
-    ir::Backend { websocket: application.is_none_or(speaks_http1), endpoints }
+    (ir::Backend { websocket: application.is_none_or(speaks_http1), endpoints }, is_barred)
 }
 
 /// Entries that cannot be read are left out here; reading the file refuses them.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proxy::ir;
+use proxy::limits::RETRY_ATTEMPTS_MAX;
 
 use super::Fault;
 use super::status::Reason;
@@ -73,8 +74,10 @@ pub(super) fn retry(spec: &Retry, field: &str) -> Result<ir::Retry, Fault> {
     }
     codes.sort_unstable();
     codes.dedup();
-    let attempts = u32::try_from(spec.attempts)
-        .map_err(|_| refuse("attempts".to_owned(), "is not a number from 0 to 4294967295"))?;
+    let attempts = u32::try_from(spec.attempts).ok().filter(|n| *n <= RETRY_ATTEMPTS_MAX);
+    let attempts = attempts.ok_or_else(|| {
+        refuse("attempts".to_owned(), &format!("is not a number from 0 to {RETRY_ATTEMPTS_MAX}"))
+    })?;
     let backoff = match &spec.backoff {
         Some(text) => read(text, &format!("{field}.backoff"))?,
         None => DEFAULT_BACKOFF,
@@ -137,6 +140,7 @@ mod tests {
         for (spec, field) in [
             (Retry { codes: vec![500, 200], ..plain.clone() }, "retry.codes[1]"),
             (Retry { attempts: -1, ..plain.clone() }, "retry.attempts"),
+            (Retry { attempts: 101, ..plain.clone() }, "retry.attempts"),
             (Retry { backoff: Some("soon".into()), ..plain }, "retry.backoff"),
         ] {
             assert_eq!(retry(&spec, "retry").unwrap_err().field, field);

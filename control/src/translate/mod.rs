@@ -28,6 +28,7 @@ mod matching;
 mod other_route;
 mod parent;
 mod pool;
+mod reach;
 mod route;
 mod scope;
 pub mod status;
@@ -72,8 +73,14 @@ pub fn translate(snapshot: &Snapshot, cache: &mut Cache) -> Translation {
     let classes = class::plan(snapshot);
     let (gateways, strays) = gateway::plan(snapshot, &classes);
     let routes = attach::plan(snapshot, &gateways, &mut cache.routes);
-    let others = other_route::plan(snapshot, cache.routes.parents());
-    let backends = backend::plan(snapshot, &routes, &mut cache.backends);
+    let mut others = other_route::plan(snapshot, cache.routes.parents());
+    let (backends, barred) = backend::plan(
+        snapshot,
+        &routes,
+        reach::Reach::new(snapshot, &gateways),
+        &mut cache.backends,
+    );
+    others.1.extend(barred);
     let parts = assemble::Parts { classes, gateways, strays, routes, others };
     assemble::assemble(snapshot, parts, backends)
 }

@@ -181,7 +181,7 @@ fn answer(
         }
         "until-close" => return write!(out, "{start}Connection: close\r\n\r\n{body}"),
         "status" => {
-            let code = path.rsplit('/').next().unwrap_or("200");
+            let code = path.split(['?', '/']).nth(2).unwrap_or("200");
             return write!(out, "HTTP/1.1 {code} E2E\r\nContent-Length: {length}\r\n\r\n{body}");
         }
         _ => {}

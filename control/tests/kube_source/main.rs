@@ -53,6 +53,22 @@ async fn a_watch_that_expires_is_listed_again_and_nothing_is_missed() {
     assert!(built.problems.iter().all(|line| !line.contains("API server")), "{built:?}");
 }
 
+#[tokio::test]
+async fn a_service_that_names_this_machine_leads_nowhere() {
+    let fake = Fake::start(1).await;
+    for (host, expected) in [("localhost", 0), ("169.254.169.254", 0), ("192.0.2.1", 1)] {
+        let spec =
+            format!(r#"{{"type":"ExternalName","externalName":"{host}","ports":[{{"port":80}}]}}"#);
+        fake.put("services", "s", &spec);
+        let mut source = started(&fake, 1).await;
+        let built = source.build().unwrap();
+        let found: Vec<_> = built.ir.backends.values().flat_map(|one| &one.endpoints).collect();
+        assert_eq!(found.len(), expected, "{host}: {found:?}");
+        let told = built.problems.iter().any(|line| line.starts_with("Service a/s: "));
+        assert_eq!(told, expected == 0, "{:?}", built.problems);
+    }
+}
+
 const DEFINITION: &str = "gatewayclasses.gateway.networking.k8s.io";
 
 fn version(built: &Built) -> String {
@@ -331,6 +347,9 @@ async fn config_maps_are_asked_for_only_when_named() {
     let spec = r#"{"parentRefs":[{"name":"g"}],"rules":[{"filters":[{"type":"ExtensionRef","extensionRef":{"group":"","kind":"ConfigMap","name":"m"}}]}]}"#;
     fake.put("httproutes", "named", spec);
     follow(&mut source, 1, 2).await;
+    while fake.requests("configmaps").is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert_eq!(fake.requests("configmaps").len(), 1);
 }
 

@@ -53,7 +53,7 @@
 {{- end -}}
 
 {{- define "ringway.env" -}}
-{{- range $name, $path := dict "POD_NAME" "metadata.name" "POD_NAMESPACE" "metadata.namespace" "NODE_NAME" "spec.nodeName" "POD_IP" "status.podIP" }}
+{{- range $name, $path := dict "POD_NAME" "metadata.name" "POD_NAMESPACE" "metadata.namespace" "POD_IPS" "status.podIPs" }}
 - name: RINGWAY_{{ $name }}
   valueFrom:
     fieldRef:

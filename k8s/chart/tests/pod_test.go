@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -124,12 +125,11 @@ func TestProbesAskTheAdminPort(t *testing.T) {
 	}
 }
 
-func TestThePodKnowsItsNameNamespaceNodeAndAddress(t *testing.T) {
+func TestThePodKnowsItsNameNamespaceAndAddresses(t *testing.T) {
 	want := map[string]string{
 		"RINGWAY_POD_NAME":      "metadata.name",
 		"RINGWAY_POD_NAMESPACE": "metadata.namespace",
-		"RINGWAY_NODE_NAME":     "spec.nodeName",
-		"RINGWAY_POD_IP":        "status.podIP",
+		"RINGWAY_POD_IPS":       "status.podIPs",
 	}
 	for _, variable := range podOf(t, objects(t)).Containers[0].Env {
 		if variable.ValueFrom != nil && variable.ValueFrom.FieldRef.FieldPath == want[variable.Name] {
@@ -138,6 +138,19 @@ func TestThePodKnowsItsNameNamespaceNodeAndAddress(t *testing.T) {
 	}
 	if len(want) != 0 {
 		t.Errorf("missing: %v", want)
+	}
+}
+
+func TestTheGatewayReadsEveryVariableThatThePodSets(t *testing.T) {
+	// Made from the gateway's own flags, to which a test holds it.
+	page, err := os.ReadFile("../../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, variable := range podOf(t, objects(t, "--set", "rbac.secretNamespaces={shop}")).Containers[0].Env {
+		if !strings.Contains(string(page), "`"+variable.Name+"`") {
+			t.Errorf("%s is set but never read", variable.Name)
+		}
 	}
 }
 

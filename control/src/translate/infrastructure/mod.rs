@@ -80,7 +80,7 @@ fn plan_one(snapshot: &Snapshot, gateway: &Planned) -> Option<Infrastructure> {
 }
 
 /// The addresses of our replicas: those behind our own Service, or only ours where there is none.
-fn replicas(snapshot: &Snapshot) -> Vec<IpAddr> {
+pub(super) fn replicas(snapshot: &Snapshot) -> Vec<IpAddr> {
     let own = snapshot.replicas.as_ref().into_iter().flat_map(|service| {
         let slices = snapshot.endpoint_slices.iter();
         slices
