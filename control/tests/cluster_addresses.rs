@@ -138,6 +138,8 @@ fn gateways_on_the_host_have_its_addresses() {
     let younger = place.wait_refused("younger", "Invalid");
     let listener = younger["status"]["listeners"][0].to_string();
     assert!(listener.contains("/every"), "it says who has the port: {listener}");
+    place.gateway("strange", 8092, &ip("192.0.2.1"));
+    place.wait_refused("strange", "AddressNotUsable");
     assert_eq!(status(&format!("{NODE}:8090"), "/"), 200, "the older one keeps the port");
 }
 

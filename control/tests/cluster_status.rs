@@ -31,9 +31,10 @@ fn objects_deleted_while_their_status_is_written_leave_no_trace() {
         bed.namespace.route("first", "/", "one");
     }
     bed.namespace.wait_route("first", "Accepted", "True", "Accepted");
-    let gateway = bed.namespace.get("gateway", "web").unwrap();
-    let listener = &gateway["status"]["listeners"][0];
-    assert_eq!(listener["attachedRoutes"], 1, "{listener}");
+    wait_for("the listener to have one route again", || {
+        let gateway = bed.namespace.get("gateway", "web")?;
+        (gateway["status"]["listeners"][0]["attachedRoutes"] == 1).then_some(())
+    });
     let log = bed.gateway.log();
     assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
 }
