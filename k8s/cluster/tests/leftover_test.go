@@ -84,9 +84,11 @@ func namespaces(t *testing.T, c *cluster) map[string]bool {
 		t.Fatal(err)
 	}
 	spaces := map[string]bool{processes: true}
+	hold(t, fmt.Sprintf("/proc/%d/ns/pid", identity.PID))
 	for _, process := range inNamespace(t, "pid", map[string]bool{processes: true}) {
 		if link, err := os.Readlink(filepath.Join(process, "ns/net")); err == nil {
 			spaces[link] = true
+			hold(t, filepath.Join(process, "ns/net"))
 		}
 	}
 	// That of the processes, the node's network, and one a pod.
@@ -94,6 +96,17 @@ func namespaces(t *testing.T, c *cluster) map[string]bool {
 		t.Errorf("the cluster has the namespaces %v", spaces)
 	}
 	return spaces
+}
+
+// hold keeps a namespace until the test ends: the kernel gives the number of one that is gone to the next that anybody
+// on the machine makes.
+func hold(t *testing.T, path string) {
+	t.Helper()
+	space, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { space.Close() })
 }
 
 // inNamespace gives the processes of the machine that are in one of the namespaces.
@@ -105,11 +118,19 @@ func inNamespace(t *testing.T, kind string, spaces map[string]bool) []string {
 	}
 	var found []string
 	for _, link := range links {
-		if space, err := os.Readlink(link); err == nil && spaces[space] {
-			found = append(found, filepath.Dir(filepath.Dir(link)))
+		process := filepath.Dir(filepath.Dir(link))
+		if space, err := os.Readlink(link); err == nil && spaces[space] && !isZombie(process) {
+			found = append(found, process)
 		}
 	}
 	return found
+}
+
+// isZombie tells whether a process has ended and only waits for its parent to ask how: it holds nothing any more, and
+// how soon the machine's first process asks is not ours to say.
+func isZombie(process string) bool {
+	content, err := os.ReadFile(filepath.Join(process, "stat"))
+	return err == nil && strings.HasPrefix(string(content[strings.LastIndexByte(string(content), ')')+1:]), " Z")
 }
 
 // gone checks that nothing of an ended cluster is left but, after a kill, its folder.
