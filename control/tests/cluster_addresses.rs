@@ -155,6 +155,8 @@ fn gateways_behind_services_answer_at_the_load_balancers_address() {
     assert_eq!(service["spec"]["type"], "LoadBalancer");
     assert_eq!(service["status"]["loadBalancer"]["ingress"][0]["ip"], *address);
     let inside = format!("{}:80", service["spec"]["clusterIP"].as_str().unwrap());
+    // kube-proxy brings each address of a Service into force on its own.
+    wait_for("the Service's own address", || TcpStream::connect(&inside).ok());
     assert_eq!(status(&inside, "/"), 200, "by its name in the cluster");
     place.gateway("named", 80, &ip("10.246.0.77"));
     assert_eq!(place.served("named", 80), "10.246.0.77");
