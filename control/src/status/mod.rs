@@ -11,6 +11,7 @@ pub(crate) mod fake;
 pub mod merge;
 mod objects;
 mod pace;
+mod parts;
 mod request;
 pub mod shape;
 #[cfg(test)]
@@ -26,8 +27,9 @@ pub use self::contest::REPEATS_MAX;
 use self::objects::Objects;
 pub use self::objects::RESYNC_EVERY;
 pub use self::pace::{IN_FLIGHT_MAX, PAUSE_MAX};
+use self::parts::Parts;
 pub use self::writer::CONFLICTS_MAX;
-use self::writer::{Parts, Writer};
+use self::writer::Writer;
 use crate::kube::ObservedStatuses;
 use crate::lease::Lease;
 use crate::state::Shared;
@@ -57,15 +59,8 @@ pub fn start(
 ) -> tokio::task::JoinHandle<()> {
     let Options { client, observed, installed, namespace, identity } = options;
     let (lease, leads) = Lease::new(client.clone(), &namespace, &identity);
-    let parts = objects::Parts {
-        client: client.clone(),
-        observed: observed.clone(),
-        statuses: installed.clone(),
-        leads: leads.clone(),
-        state: state.clone(),
-    };
-    tokio::spawn(Objects::new(parts).run());
     let parts = Parts { client, observed, statuses: installed, leads, state };
+    tokio::spawn(Objects::new(parts.clone()).run());
     tokio::spawn(Writer::new(parts).run());
     tokio::spawn(lease.keep(stop))
 }

@@ -8,13 +8,10 @@
 //! while the server is away nothing spins.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -22,11 +19,11 @@ use super::contest::{self, Contests};
 use super::desired::{self, Desired};
 use super::merge::{self, Merge};
 use super::pace::{Pace, backoff};
+use super::parts::Parts;
 use super::request::{self, Fault};
 use super::shape;
 use crate::api::{Kind, Name};
-use crate::kube::{Observed, ObservedStatuses};
-use crate::state::Shared;
+use crate::kube::Observed;
 use crate::translate::{CONTROLLER_NAME, Statuses};
 
 /// Conflicts of one object that are answered at once; the next ones wait a little.
@@ -73,26 +70,6 @@ struct Trouble {
     pace: Pace,
     /// Objects that were told of.
     told: u32,
-}
-
-/// What a writer works with.
-pub(super) struct Parts {
-    /// The API server.
-    pub client: Client,
-    /// What it shows.
-    pub observed: ObservedStatuses,
-    /// What it should show.
-    pub statuses: watch::Receiver<Arc<Statuses>>,
-    /// Whether we lead.
-    pub leads: watch::Receiver<bool>,
-    /// Where writes are counted.
-    pub state: Shared,
-}
-
-impl fmt::Debug for Parts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts").field("leads", &self.leads).finish_non_exhaustive()
-    }
 }
 
 /// What is known of an object beyond what the watch showed.
@@ -180,13 +157,9 @@ impl Writer {
         }
     }
 
-    fn leads(&self) -> bool {
-        *self.parts.leads.borrow()
-    }
-
     /// When something waiting becomes due.
     fn wake(&self) -> Option<Instant> {
-        if !self.leads() {
+        if !self.parts.leads() {
             return None;
         }
         let later = self.later.first().map(|(at, ..)| *at);
@@ -234,7 +207,7 @@ impl Writer {
         self.troubled.clear();
         self.contests.clear();
         self.counted.clear();
-        if self.leads() {
+        if self.parts.leads() {
             self.queue_all();
         }
     }
@@ -250,7 +223,7 @@ impl Writer {
     fn take_statuses(&mut self) {
         let new = Arc::clone(&self.parts.statuses.borrow_and_update());
         let old = self.statuses.replace(Arc::clone(&new));
-        if !self.leads() {
+        if !self.parts.leads() {
             return;
         }
         match old {
@@ -265,7 +238,7 @@ impl Writer {
 
     fn take_observed(&mut self) {
         let noted = self.parts.observed.take_noted();
-        if !self.leads() {
+        if !self.parts.leads() {
             return;
         }
         for (kind, name) in noted {
@@ -277,7 +250,7 @@ impl Writer {
     /// compare right now.
     fn start(&mut self) -> bool {
         let Some(statuses) = self.statuses.clone() else { return false };
-        if !self.leads() || !self.parts.observed.is_live() {
+        if !self.parts.leads() || !self.parts.observed.is_live() {
             return false;
         }
         let (now, date) = (Instant::now(), jiff::Timestamp::now());

@@ -12,23 +12,19 @@ mod compare;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::kube::Client;
 use serde_json::Value;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use self::apply::{Applied, Listing};
 use super::desired;
 use super::pace::Pace;
+use super::parts::Parts;
 use super::request::Fault;
 use crate::api::Name;
-use crate::kube::ObservedStatuses;
-use crate::state::Shared;
 use crate::translate::Statuses;
 use crate::translate::infrastructure::Infrastructure;
 
@@ -38,20 +34,6 @@ pub const RESYNC_EVERY: Duration = Duration::from_secs(60);
 const LIST_AGAIN: Duration = Duration::from_secs(1);
 /// Gateways whose objects are applied at once.
 const GATEWAYS_IN_FLIGHT_MAX: usize = 8;
-
-/// What the task works with.
-pub(super) struct Parts {
-    /// The API server.
-    pub client: Client,
-    /// Whether what should be comes from it.
-    pub observed: ObservedStatuses,
-    /// What should be.
-    pub statuses: watch::Receiver<Arc<Statuses>>,
-    /// Whether we lead.
-    pub leads: watch::Receiver<bool>,
-    /// Where writes are counted.
-    pub state: Shared,
-}
 
 /// The task.
 #[derive(Debug)]
@@ -111,13 +93,9 @@ impl Objects {
         }
     }
 
-    fn leads(&self) -> bool {
-        *self.parts.leads.borrow()
-    }
-
     /// Whether anything may be written: never from a snapshot of another day.
     fn may_write(&self) -> bool {
-        self.leads() && self.statuses.is_some() && self.parts.observed.is_live()
+        self.parts.leads() && self.statuses.is_some() && self.parts.observed.is_live()
     }
 
     /// When something waiting becomes due.
@@ -138,12 +116,12 @@ impl Objects {
         self.running = JoinSet::new();
         self.queue.clear();
         self.told.clear();
-        self.list_at = self.leads().then(Instant::now);
+        self.list_at = self.parts.leads().then(Instant::now);
     }
 
     fn take_statuses(&mut self) {
         let new = Arc::clone(&self.parts.statuses.borrow_and_update());
-        if let Some(old) = self.statuses.replace(Arc::clone(&new)).filter(|_| self.leads()) {
+        if let Some(old) = self.statuses.replace(Arc::clone(&new)).filter(|_| self.parts.leads()) {
             let queue = &mut self.queue;
             let same = |a: &Arc<_>, b: &Arc<_>| Arc::ptr_eq(a, b) || a == b;
             desired::differing(&old.infrastructure, &new.infrastructure, same, |gateway| {
@@ -258,12 +236,6 @@ impl Objects {
         state.status_writes.written += written;
         state.status_writes.conflicts += conflicts;
         state.status_writes.failed += failed;
-    }
-}
-
-impl fmt::Debug for Parts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts").field("leads", &self.leads).finish_non_exhaustive()
     }
 }
 
