@@ -7,6 +7,7 @@
 pub mod access_log;
 pub mod admin;
 pub mod api;
+mod backoff;
 pub mod check;
 pub mod cli;
 mod complaints;

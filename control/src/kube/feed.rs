@@ -15,9 +15,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::item::{self, Item};
-use super::rhythm::{self, Rhythm};
+use super::rhythm::Rhythm;
 use super::wire::{self, Bookmark, Line, Lines, Page, WireError};
 use crate::api::{Kind, Name};
+use crate::backoff::{jitter, unit_random};
 
 /// Objects on one page of a list.
 pub const PAGE_OBJECTS: u32 = 500;
@@ -223,7 +224,7 @@ impl Feed {
 
     /// Opens a watch.
     async fn open(&self, version: &str, query: &str) -> Result<Lines, WireError> {
-        let seconds = f64::from(WATCH_SECONDS) * (1.0 + rhythm::unit_random());
+        let seconds = f64::from(WATCH_SECONDS) * (1.0 + unit_random());
         let watch = format!("watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds:.0}");
         let path = self.path(version, &format!("{watch}{query}"));
         Ok(Lines::new(wire::get(&self.client, &path).await?, self.silence))
@@ -432,10 +433,6 @@ fn bookmark(text: &str) -> Result<Bookmark<'_>, WireError> {
 
 fn missing(error: WireError) -> End {
     if error.code() == Some(404) { End::Missing } else { End::Failed(error) }
-}
-
-fn jitter() -> f64 {
-    0.75 + rhythm::unit_random() / 2.0
 }
 
 /// Percent-encodes a continue token.

@@ -13,8 +13,9 @@ use ::kube::Client;
 use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 
-use super::rhythm::{self, Rhythm};
+use super::rhythm::Rhythm;
 use super::wire::{self, WireError};
+use crate::backoff::jitter;
 
 /// The definition is read again after this time, give or take a quarter.
 pub const RELEASE_INTERVAL: Duration = Duration::from_secs(300);
@@ -65,7 +66,7 @@ async fn run(client: Client, to: watch::Sender<Option<Arc<str>>>, look: Arc<Noti
                     *known = release;
                     is_new
                 });
-                let wait = RELEASE_INTERVAL.mul_f64(0.75 + rhythm::unit_random() / 2.0);
+                let wait = RELEASE_INTERVAL.mul_f64(jitter());
                 tokio::select! {
                     () = look.notified() => {}
                     () = tokio::time::sleep(wait) => {}

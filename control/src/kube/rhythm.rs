@@ -3,10 +3,11 @@
 //! Invariant: at least a second lies between two starts, more after failures, never the same for
 //! two processes that failed at the same moment.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::backoff::{self, unit_random};
 
 /// Between two starts of a list or watch of one kind.
 pub const START_INTERVAL: Duration = Duration::from_secs(1);
@@ -63,19 +64,7 @@ fn pause(failures: u32, wait: Duration, random: f64) -> Duration {
 
 /// The pause after `failures` in a row: doubled each time, less up to half of it by `random` in 0..1.
 fn backoff(failures: u32, random: f64) -> Duration {
-    if failures == 0 {
-        return Duration::ZERO;
-    }
-    let doubled = START_INTERVAL.saturating_mul(1 << failures.min(10));
-    doubled.min(RETRY_MAX).mul_f64(1.0 - random / 2.0)
-}
-
-/// A number in 0..1, good enough to keep processes apart.
-pub(super) fn unit_random() -> f64 {
-    let bits = RandomState::new().hash_one(0u8) >> 11;
-    #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
-    let number = bits as f64 / (1u64 << 53) as f64;
-    number
+    backoff::pause(2 * START_INTERVAL, failures, RETRY_MAX, random)
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@
 //! Invariant: while the server is away or overloaded, requests per second stay below a fixed bound
 //! however much there is to do.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::backoff::unit_random;
 
 /// Requests on their way at once.
 pub const IN_FLIGHT_MAX: usize = 64;
@@ -61,9 +61,7 @@ impl Pace {
 
 /// `first` doubled with every failure up to `longest`, of which a random part of a half is left out.
 pub(super) fn backoff(first: Duration, failures: u32, longest: Duration) -> Duration {
-    let whole = first.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(longest);
-    let percent = u32::try_from(RandomState::new().hash_one(0) % 51).expect("at most 50");
-    whole * (100 - percent) / 100
+    crate::backoff::pause(first, failures, longest, unit_random())
 }
 
 #[cfg(test)]
