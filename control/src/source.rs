@@ -1,7 +1,8 @@
 //! The seam between where configuration comes from and the loop that publishes it.
 //!
-//! A [`Source`] watches something (files here, a cluster in [`crate::kube`]), and on demand gives everything it knows as one [`Built`]:
-//! the IR, the statuses that belong to it, and what is wrong. The controller is the only caller.
+//! A [`Source`] watches something (files here, a cluster in [`crate::kube`]), and on demand gives
+//! everything it knows as one [`Built`]: the IR, the statuses that belong to it, and what is wrong.
+//! The controller is the only caller.
 //! Invariant: [`Source::changed`] may be dropped and called again without losing a change.
 
 use std::collections::HashMap;
@@ -52,9 +53,51 @@ pub struct Built {
 pub struct FileSource {
     files: Files,
     store: Store,
-    cache: Cache,
+    translator: Translator,
     places: Places,
+}
+
+/// From a store to what it means, with what both sources need beside it: names resolved in the
+/// background, and the work of earlier translations.
+#[derive(Debug)]
+pub(crate) struct Translator {
+    cache: Cache,
     resolver: Option<Resolver>,
+}
+
+impl Translator {
+    /// Must be called on a tokio runtime.
+    pub(crate) fn new() -> Self {
+        let resolver = Resolver::new().inspect_err(|error| {
+            tracing::warn!("names of backends will not be resolved: {error}");
+        });
+        Self { cache: Cache::default(), resolver: resolver.ok() }
+    }
+
+    /// Waits until a resolved name may have other addresses. May be dropped and called again.
+    pub(crate) async fn changed(&mut self) {
+        match &mut self.resolver {
+            Some(resolver) => resolver.changed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Translates what `store` holds, with the addresses that are known now.
+    pub(crate) fn translate(&mut self, store: &mut Store) -> Translation {
+        if let Some(resolver) = &mut self.resolver {
+            resolver.update(&store.snapshot());
+            store.set_resolved(resolver.answers());
+        }
+        translate::translate(&store.snapshot(), &mut self.cache)
+    }
+}
+
+impl Built {
+    /// What a translation gives to the loop, with these lines for what is wrong.
+    pub(crate) fn new(ir: Ir, statuses: Statuses, problems: Vec<String>) -> Self {
+        let gateways = statuses.gateways.values().filter(|gateway| accepted(gateway)).count();
+        Self { ir, statuses: Arc::new(statuses), problems, gateways }
+    }
 }
 
 impl FileSource {
@@ -64,28 +107,17 @@ impl FileSource {
     /// A path does not exist or cannot be read.
     pub fn open(paths: &[PathBuf], class: &str, addressing: Addressing) -> Result<Self, OpenError> {
         let files = Files::open(paths)?;
-        let resolver = match Resolver::new() {
-            Ok(resolver) => Some(resolver),
-            Err(error) => {
-                tracing::warn!("names of backends will not be resolved: {error}");
-                None
-            }
-        };
         let store = Store::new(Some(class.into()), host_addresses());
         let store = store.with_addressing(addressing, None);
-        Ok(Self { files, store, cache: Cache::default(), places: Places::default(), resolver })
+        Ok(Self { files, store, translator: Translator::new(), places: Places::default() })
     }
 }
 
 impl Source for FileSource {
     async fn changed(&mut self) {
-        let Self { files, resolver, .. } = self;
-        match resolver {
-            Some(resolver) => tokio::select! {
-                () = files.changed() => {}
-                () = resolver.changed() => {}
-            },
-            None => files.changed().await,
+        tokio::select! {
+            () = self.files.changed() => {}
+            () = self.translator.changed() => {}
         }
     }
 
@@ -95,18 +127,11 @@ impl Source for FileSource {
 
     fn build(&mut self) -> Option<Built> {
         self.files.apply(&mut self.store);
-        if let Some(resolver) = &mut self.resolver {
-            resolver.update(&self.store.snapshot());
-            self.store.set_resolved(resolver.answers());
-        }
-        let found = translate::translate(&self.store.snapshot(), &mut self.cache);
-        let Translation { ir, statuses, problems } = found;
+        let Translation { ir, statuses, problems } = self.translator.translate(&mut self.store);
         let mistakes = self.files.problems();
         let lines = mistakes.iter().map(line);
         let refused = self.places.lines(&self.files, problems);
-        let problems = lines.chain(refused).collect();
-        let gateways = statuses.gateways.values().filter(|gateway| accepted(gateway)).count();
-        Some(Built { ir, statuses: Arc::new(statuses), problems, gateways })
+        Some(Built::new(ir, statuses, lines.chain(refused).collect()))
     }
 }
 
@@ -145,7 +170,7 @@ impl Places {
 }
 
 /// Whether a Gateway is valid.
-pub(crate) fn accepted(gateway: &GatewayStatus) -> bool {
+fn accepted(gateway: &GatewayStatus) -> bool {
     let mut conditions = gateway.conditions.iter();
     conditions.any(|condition| {
         condition.kind == ConditionType::Accepted && condition.status == ConditionStatus::True

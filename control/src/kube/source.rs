@@ -25,10 +25,9 @@ use super::release::{self, Release};
 use super::watches::Watches;
 use super::wire::{SILENCE_MAX, WireError};
 use crate::api::{Kind, Name};
-use crate::resolve::Resolver;
-use crate::source::{Built, Source, accepted, host_addresses, problem_line};
+use crate::source::{Built, Source, Translator, host_addresses, problem_line};
 use crate::store::Store;
-use crate::translate::{self, Addressing, Cache, Translation};
+use crate::translate::{Addressing, Translation};
 
 /// Updates that wait for the control loop at one time; feeds pause beyond it.
 pub const UPDATES_MAX: usize = 1024;
@@ -84,8 +83,7 @@ pub struct KubeSource {
     archive: Option<Archive>,
     statuses: ObservedStatuses,
     wanted: Arc<Wanted>,
-    cache: Cache,
-    resolver: Option<Resolver>,
+    translator: Translator,
     release: Release,
     watches: Watches,
     changed: bool,
@@ -108,9 +106,6 @@ impl KubeSource {
     /// Starts to list and watch every kind. Must be called on a tokio runtime.
     #[must_use]
     pub fn start(client: &Client, options: Options) -> Self {
-        let resolver = Resolver::new().inspect_err(|error| {
-            tracing::warn!("names of backends will not be resolved: {error}");
-        });
         let own = Some(options.own_addresses).filter(|own| !own.is_empty());
         let own = own.map_or_else(host_addresses, Arc::from);
         let place = Place { addressing: options.addressing, replicas: options.replicas, own };
@@ -127,8 +122,7 @@ impl KubeSource {
             archive: options.keep.map(Archive::new),
             statuses: ObservedStatuses::default(),
             wanted: Arc::default(),
-            cache: Cache::default(),
-            resolver: resolver.ok(),
+            translator: Translator::new(),
             release,
             watches: Watches::default(),
             changed: false,
@@ -500,16 +494,11 @@ impl Source for KubeSource {
                 return;
             }
             let due = self.due();
-            let Self { messages, resolver, release, .. } = self;
+            let Self { messages, translator, release, .. } = self;
             tokio::select! {
                 Some(message) = messages.recv() => self.take(message),
                 Ok(()) = release.known.changed() => self.changed = true,
-                () = async {
-                    match resolver {
-                        Some(resolver) => resolver.changed().await,
-                        None => std::future::pending().await,
-                    }
-                } => self.changed = true,
+                () = translator.changed() => self.changed = true,
                 () = async {
                     match due {
                         Some(due) => tokio::time::sleep_until(due).await,
@@ -530,23 +519,18 @@ impl Source for KubeSource {
         self.drain();
         self.changed = false;
         let troubles = progress::troubles(&self.feeds, self.serves());
+        let is_complete = self.is_complete();
         let contents = match &mut self.stale {
             Some(stale) => stale,
-            None if self.feeds.iter().all(|feed| feed.is_complete) => &mut self.live,
+            None if is_complete => &mut self.live,
             None => return None,
         };
-        if let Some(resolver) = &mut self.resolver {
-            resolver.update(&contents.store.snapshot());
-            contents.store.set_resolved(resolver.answers());
-        }
         contents.store.set_bundle_version(self.release.known.borrow().clone());
-        let found = translate::translate(&contents.store.snapshot(), &mut self.cache);
+        let found = self.translator.translate(&mut contents.store);
         let Translation { ir, statuses, problems } = found;
         let refused = problems.iter().map(problem_line);
         let problems = troubles.into_iter().chain(contents.faults().cloned()).chain(refused);
-        let problems = problems.collect();
-        let gateways = statuses.gateways.values().filter(|gateway| accepted(gateway)).count();
-        Some(Built { ir, statuses: Arc::new(statuses), problems, gateways })
+        Some(Built::new(ir, statuses, problems.collect()))
     }
 
     fn awaits(&self) -> Option<String> {
