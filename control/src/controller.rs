@@ -192,7 +192,7 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
         }
     }
 
-    /// Builds from the source and publishes if it differs from what is published.
+    /// Builds from the source and adopts what came of it.
     fn rebuild(&mut self) {
         let started = Instant::now();
         let Some(built) = self.parts.source.build() else {
@@ -200,6 +200,12 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             self.parts.state.lock().awaited = self.parts.source.awaits();
             return;
         };
+        self.adopt(built, started);
+        self.pace.built(started, Instant::now());
+    }
+
+    /// Publishes what was built since `started`, if it differs from what is published.
+    fn adopt(&mut self, built: Built, started: Instant) {
         let Built { ir, statuses, problems, gateways } = built;
         self.tell(&problems, gateways);
         {
@@ -214,7 +220,6 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
                 Some((_, pending)) => *pending = statuses,
                 None => self.show(statuses),
             }
-            self.pace.built(started, Instant::now());
             return;
         }
         self.ir = ir;
@@ -224,7 +229,6 @@ impl<S: Source, E: EpochSink, I: Inbox> Controller<S, E, I> {
             self.pending.pop_back();
         }
         self.pending.push_back((id, statuses));
-        self.pace.built(started, Instant::now());
         tracing::info!(
             "epoch {id} published: {} ports, {} backends, built in {:.1} ms",
             self.ir.ports.len(),
