@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use proxy::balance::Outcome;
 use proxy::exchange::Forward;
 use proxy::fault::Fault;
 use proxy::ir::Retry;
@@ -71,7 +72,7 @@ enum Verdict {
 /// What comes after a failure.
 enum After<'e> {
     /// Nothing.
-    GiveUp,
+    GiveUp(Failure),
     /// Another try at once.
     Now(Forward<'e>),
     /// Another try after the wait.
@@ -143,12 +144,12 @@ impl<'e> Course<'e> {
         self.extra.before = limits.request().map(|end| end.checked_sub(self.wait).unwrap_or(end));
     }
 
-    /// What to do about `failure`.
+    /// What to do about `failure`; it comes back if there is nothing to do.
     fn after<R: Runtime>(
         &mut self,
         shard: &Shard<R>,
         forward: &Forward<'e>,
-        failure: &Failure,
+        failure: Failure,
         reused: bool,
         tries: u16,
     ) -> After<'e> {
@@ -156,7 +157,7 @@ impl<'e> Course<'e> {
         let connecting = matches!(failure.fault, Fault::ConnectFailed | Fault::ConnectTimeout);
         if self.policy.retry.is_none() && connecting {
             let other = another(shard, forward, tries, now);
-            return other.map_or(After::GiveUp, After::Now);
+            return other.map_or(After::GiveUp(failure), After::Now);
         }
         if failure.unanswered && reused && self.repeatable && self.repeats + 1 < ATTEMPTS_MAX {
             self.repeats += 1;
@@ -168,7 +169,7 @@ impl<'e> Course<'e> {
             || self.extra.capture.is_whole()
             || self.extra.capture.is_untouched();
         if !failure.is_transient() || !body || !self.left() || !self.extra.is_in_time(now) {
-            return After::GiveUp;
+            return After::GiveUp(failure);
         }
         // Another endpoint need not wait for the one that is down.
         let other = connecting.then(|| another(shard, forward, tries, now)).flatten();
@@ -196,13 +197,11 @@ impl<R: Runtime> Downstream<R> {
         let mut course = self.course(shard, policy, &forward, scratch);
         loop {
             let tried = self.try_once(shard, installed, &mut course, &forward, scratch, trace);
-            let (failure, after) = match tried.await {
+            let after = match tried.await {
                 Verdict::Done(next) => return next,
-                Verdict::Again => (None, After::Later),
+                Verdict::Again => After::Later,
                 Verdict::Failed(failure, reused) => {
-                    let tries = trace.attempts;
-                    let after = course.after(shard, &forward, &failure, reused, tries);
-                    (Some(failure), after)
+                    course.after(shard, &forward, failure, reused, trace.attempts)
                 }
             };
             forward = match after {
@@ -214,10 +213,7 @@ impl<R: Runtime> Downstream<R> {
                         return self.give_up(shard, &gone, installed, scratch, trace).await;
                     }
                 },
-                After::GiveUp => {
-                    let gone =
-                        Failure { fault: Fault::UpstreamReset, begun: false, unanswered: true };
-                    let failure = failure.unwrap_or(gone);
+                After::GiveUp(failure) => {
                     return self.give_up(shard, &failure, installed, scratch, trace).await;
                 }
             };
@@ -319,7 +315,7 @@ impl<R: Runtime> Downstream<R> {
                 Verdict::Again
             }
             Ended::Switched => {
-                flight.outcome = proxy::balance::Outcome::Answered;
+                flight.outcome = Outcome::Answered;
                 tunnel::run(shard, self, upstream).await;
                 Verdict::Done(Next::Drop)
             }
