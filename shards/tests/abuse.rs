@@ -270,10 +270,8 @@ fn a_drain_that_is_called_off_lets_the_shard_serve_on() {
         let mut client = world.connect();
         client.write_all(GET).unwrap();
         read_until(&mut client, "hello");
-        for (id, drain) in [(2, Some(Duration::from_secs(60))), (3, None)] {
-            let settings = Settings { drain, ..Settings::default() };
-            let next = proxy::epoch::Epoch::compile(id, &ir, settings, Some(&world.epoch));
-            world.publish(Arc::new(next));
+        for drain in [Some(Duration::from_secs(60)), None] {
+            world.follow(&ir, Settings { drain, ..Settings::default() });
         }
         thread::sleep(Duration::from_millis(500));
         client.write_all(GET).unwrap();

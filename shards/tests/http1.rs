@@ -283,9 +283,7 @@ fn a_new_epoch_rules_the_next_request_of_an_open_connection() {
         read_until(&mut client, "hello");
         let mut edited = ir.clone();
         edited.ports[0].listeners[0].routes.clear();
-        let next =
-            proxy::epoch::Epoch::compile(2, &edited, Settings::default(), Some(&world.epoch));
-        world.publish(std::sync::Arc::new(next));
+        world.follow(&edited, Settings::default());
         client.write_all(GET).unwrap();
         let answer = read_until(&mut client, "Not Found\n");
         assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
@@ -296,20 +294,14 @@ fn a_new_epoch_rules_the_next_request_of_an_open_connection() {
 #[test]
 fn a_drain_lets_what_is_there_finish_and_says_close() {
     for runtime in backends() {
-        let backend = Recorded::start(|mut tap, _| {
-            while tap.request().is_some() {
-                thread::sleep(Duration::from_millis(400));
-                tap.write(OK.as_bytes());
-            }
-        });
+        let backend = Recorded::after(Duration::from_millis(400), OK);
         let ir = one(&backend);
         let mut world = World::start(runtime, &ir, Settings::default());
         let mut client = world.connect();
         client.write_all(GET).unwrap();
         thread::sleep(Duration::from_millis(100));
         let settings = Settings { drain: Some(Duration::from_secs(20)), ..Settings::default() };
-        let next = proxy::epoch::Epoch::compile(2, &ir, settings, Some(&world.epoch));
-        world.publish(std::sync::Arc::new(next));
+        world.follow(&ir, settings);
         read_until(&mut client, "hello");
         // A connection that comes during the drain is served, and told to close.
         let answer = world.exchange(GET);

@@ -275,12 +275,7 @@ fn a_client_that_leaves_while_it_waits_frees_the_backend() {
 #[test]
 fn a_client_that_stays_gets_even_a_very_late_answer() {
     for runtime in backends() {
-        let backend = Recorded::start(|mut tap, _| {
-            while tap.request().is_some() {
-                thread::sleep(Duration::from_millis(1500));
-                tap.write(OK.as_bytes());
-            }
-        });
+        let backend = Recorded::after(Duration::from_millis(1500), OK);
         let world = World::start(runtime, &one(&backend), named());
         assert!(world.exchange(GET_CLOSE).ends_with("hello"), "{runtime:?}");
         let mut client = world.connect();

@@ -76,6 +76,12 @@ impl World {
         }
     }
 
+    /// Publishes the epoch after the present one, with this configuration.
+    pub(crate) fn follow(&mut self, ir: &ir::Ir, settings: Settings) {
+        let next = Epoch::compile(self.epoch.id + 1, ir, settings, Some(&self.epoch));
+        self.publish(Arc::new(next));
+    }
+
     /// The next report that satisfies `wanted`, within ten seconds.
     pub(crate) fn wait_for(&mut self, wanted: impl Fn(&Report) -> bool) -> Report {
         let limit = Instant::now() + Duration::from_secs(10);
@@ -213,8 +219,14 @@ impl Recorded {
 
     /// Answers every head (and its Content-Length body) with `response`.
     pub(crate) fn always(response: &'static str) -> Self {
+        Self::after(Duration::ZERO, response)
+    }
+
+    /// The same, each time after `delay`.
+    pub(crate) fn after(delay: Duration, response: &'static str) -> Self {
         Self::start(move |mut tap, _| {
             while tap.request().is_some() {
+                thread::sleep(delay);
                 tap.write(response.as_bytes());
             }
         })
