@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 
-use crate::compare::{start_backend, start_load};
+use crate::compare::{start_backend, start_changed_load};
 use crate::http;
 use crate::load::record::histogram;
 use crate::outcome::{Outcome, Points};
@@ -230,25 +230,9 @@ fn edits_under_load(
     const BETWEEN: Duration = Duration::from_millis(20);
     let seconds = BETWEEN.as_secs_f64() * LOADED_EDITS as f64 * 1.2 + 2.0;
     let (_, host, path) = Objects::name(0);
-    let arguments: Vec<String> = [
-        "run",
-        &format!("http://{address}{path}"),
-        "--header",
-        &format!("Host: {host}"),
-        "--rate",
-        &args.rate.to_string(),
-        "--duration",
-        &seconds.to_string(),
-        "--warmup",
-        "0.5",
-        "--expect-status",
-        "200",
-        "--equal-headers",
-        &format!("{}-echo,{}", ringway::VERSION_TO_BACKEND, ringway::VERSION_TO_CLIENT),
-    ]
-    .map(str::to_owned)
-    .into();
-    let mut load = start_load("load", &arguments, None, base)?;
+    let equal = format!("{}-echo,{}", ringway::VERSION_TO_BACKEND, ringway::VERSION_TO_CLIENT);
+    let url = format!("http://{address}{path}");
+    let mut load = start_changed_load((&url, &host), args.rate, seconds, &equal, base)?;
     process::pause(Duration::from_secs(1))?;
     for n in 1..=LOADED_EDITS {
         objects.edit(0, 1_000_000 + n)?;

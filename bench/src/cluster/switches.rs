@@ -13,7 +13,7 @@ use super::objects::{self, BACKEND, Kind, VERSION, VERSION_ECHO};
 use super::report::{Loaded, Switches};
 use super::served::wait_for_all;
 use super::stage::Stage;
-use crate::compare::{Load, start_load};
+use crate::compare::{Load, start_changed_load};
 use crate::load::record::Failure;
 use crate::outcome::Outcome;
 use crate::process;
@@ -127,23 +127,9 @@ fn switch(stage: &Stage<'_>, state: State, way: Way) -> anyhow::Result<State> {
 }
 
 fn load(stage: &Stage<'_>, seconds: f64) -> anyhow::Result<Load> {
-    let arguments = [
-        "run",
-        &format!("http://{}/s", stage.gateway),
-        "--header",
-        &format!("Host: {HOST}"),
-        "--rate",
-        &stage.args.rate.to_string(),
-        "--duration",
-        &seconds.to_string(),
-        "--warmup",
-        "0.5",
-        "--expect-status",
-        "200",
-        "--equal-headers",
-        &format!("{VERSION_ECHO},{BACKEND}"),
-    ];
-    start_load("load", &arguments.map(str::to_owned), None, stage.directory.path())
+    let url = format!("http://{}/s", stage.gateway);
+    let equal = format!("{VERSION_ECHO},{BACKEND}");
+    start_changed_load((&url, HOST), stage.args.rate, seconds, &equal, stage.directory.path())
 }
 
 fn loaded(outcome: &Outcome) -> Loaded {

@@ -382,6 +382,34 @@ pub(crate) struct Load {
     file: PathBuf,
 }
 
+/// Starts an open load on `url` with this Host, whose answers must be 200 and carry the same value in
+/// both fields of `equal` (`A,B`): one that changes are made under.
+pub(crate) fn start_changed_load(
+    (url, host): (&str, &str),
+    rate: f64,
+    seconds: f64,
+    equal: &str,
+    directory: &Path,
+) -> anyhow::Result<Load> {
+    let arguments = [
+        "run",
+        url,
+        "--header",
+        &format!("Host: {host}"),
+        "--rate",
+        &rate.to_string(),
+        "--duration",
+        &seconds.to_string(),
+        "--warmup",
+        "0.5",
+        "--expect-status",
+        "200",
+        "--equal-headers",
+        equal,
+    ];
+    start_load("load", &arguments.map(str::to_owned), None, directory)
+}
+
 /// Starts `bench run`.
 pub(crate) fn start_load(
     name: &str,
