@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use proxy::http::field::is_token;
+
 /// A named format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
@@ -55,7 +57,7 @@ impl Format {
                         .bytes()
                         .all(|b| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b))
             }),
-            Self::HeaderName => !text.is_empty() && text.bytes().all(is_token),
+            Self::HeaderName => is_token(text),
             Self::Hostname => is_subdomain(text) && text.parse::<IpAddr>().is_err(),
             Self::WildcardHostname => {
                 let name = text.strip_prefix("*.").unwrap_or(text);
@@ -148,10 +150,6 @@ fn is_kind(text: &str) -> bool {
         && inner
         && text.starts_with(|c: char| c.is_ascii_alphabetic())
         && !text.ends_with('-')
-}
-
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn is_base64(text: &str) -> bool {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use proxy::http::field::is_token;
 use proxy::ir;
 
 use super::Fault;
-use super::filter::{is_token, lower};
+use super::filter::lower;
 use super::status::Reason;
 use crate::api::Cors;
 

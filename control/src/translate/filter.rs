@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use proxy::filter::header::is_reserved;
+use proxy::http::field::{is_token, is_value};
 use proxy::ir;
 
 use super::status::Reason;
@@ -86,7 +87,7 @@ fn headers(modifier: &HeaderModifier, field: &str) -> Result<ir::HeaderModifier,
         let each = values.iter().enumerate().map(|(index, header)| {
             let field = format!("{field}.{list}[{index}]");
             let name = header_name(&header.name, format!("{field}.name"))?;
-            if !is_field_value(&header.value) {
+            if !is_value(&header.value) {
                 let what = "holds a control character, which no header may have";
                 return Err(unsupported(format!("{field}.value"), what));
             }
@@ -114,16 +115,6 @@ fn header_name(name: &Arc<str>, field: String) -> Result<Arc<str>, Fault> {
     } else {
         Ok(name)
     }
-}
-
-/// Whether the text can stand as a header name or a method.
-pub(super) fn is_token(text: &str) -> bool {
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !text.is_empty() && text.bytes().all(token)
-}
-
-fn is_field_value(text: &str) -> bool {
-    text.bytes().all(|b| b == b'\t' || (b >= b' ' && b != 0x7f))
 }
 
 fn redirect(spec: &Redirect, field: &str) -> Result<ir::Redirect, Fault> {

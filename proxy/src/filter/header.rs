@@ -4,6 +4,7 @@
 //! Nothing is collected: the caller asks of each received field whether it stays, then takes the new
 //! ones. Framing and hop-by-hop fields belong to the gateway and are out of reach of a modifier.
 
+use crate::http::field;
 use crate::ir::HeaderModifier;
 
 /// Whether a received field survives all modifiers.
@@ -31,15 +32,7 @@ pub fn additions<'e>(
 /// Whether it can be written as one field line. A configuration may come from somebody who may edit a
 /// route but not other people's messages, so a line end in a value must go nowhere.
 fn is_field(name: &str, value: &str) -> bool {
-    let text = |b: u8| b == b'\t' || (b >= b' ' && b != 0x7f);
-    is_token(name) && value.bytes().all(text)
-}
-
-/// Whether `text` is a token, as names of fields and methods are.
-#[must_use]
-pub fn is_token(text: &str) -> bool {
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !text.is_empty() && text.bytes().all(token)
+    field::is_token(name) && field::is_value(value)
 }
 
 /// Whether only the gateway itself may write this field.

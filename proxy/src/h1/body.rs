@@ -7,9 +7,9 @@
 use std::ops::Range;
 
 use super::error::Error;
-use super::scan::is_value;
 use super::trailer::Trailers;
 use crate::http::Framing;
+use crate::http::field::is_value_byte;
 use crate::limits::{
     CHUNK_BYTES_MAX, CHUNK_EXTENSION_BYTES_MAX, CHUNK_EXTENSIONS_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX,
 };
@@ -202,7 +202,11 @@ impl BodyReader {
         {
             return Err(Error::Malformed("chunk extensions too long"));
         }
-        if is_value(byte) { Ok(State::Extension) } else { Err(Error::Malformed("chunk extension")) }
+        if is_value_byte(byte) {
+            Ok(State::Extension)
+        } else {
+            Err(Error::Malformed("chunk extension"))
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! hop-by-hop but Host and the framing fields.
 
 use super::error::Error;
-use crate::http::field::{Field, Known, parse_length};
+use crate::http::field::{Field, Known, is_tchar, parse_length};
 use crate::http::{Span, Version};
 use crate::limits::CONNECTION_OPTIONS_MAX;
 
@@ -233,7 +233,7 @@ pub(super) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn refused_coding(value: &[u8]) -> Error {
     let mut list = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).peekable();
     while let Some(member) = list.next() {
-        let is_token = !member.is_empty() && member.iter().all(|&b| super::scan::is_token(b));
+        let is_token = !member.is_empty() && member.iter().all(|&b| is_tchar(b));
         let misplaced = member.eq_ignore_ascii_case(b"chunked") && list.peek().is_some();
         if !is_token || misplaced {
             return Error::Malformed("transfer-encoding");

@@ -7,6 +7,7 @@
 //! head is scanned once, however small the pieces are in which it arrives.
 
 use super::error::Error;
+use crate::http::field::{is_tchar, is_value_byte};
 use crate::limits::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX, METHOD_BYTES_MAX, REQUEST_TARGET_BYTES_MAX};
 
 /// Which start line is expected.
@@ -114,13 +115,13 @@ impl Scan {
             State::Code => self.code(byte),
             State::CodeEnd if byte == b' ' => Ok(State::Reason),
             State::CodeEnd | State::Reason if byte == b'\r' => Ok(State::LineLf),
-            State::Reason if is_value(byte) => Ok(State::Reason),
+            State::Reason if is_value_byte(byte) => Ok(State::Reason),
             State::LineLf if byte == b'\n' => Ok(State::FieldStart),
             State::FieldStart => self.field_start(byte),
             State::Name if byte == b':' => Ok(State::Value),
-            State::Name if is_token(byte) => Ok(State::Name),
+            State::Name if is_tchar(byte) => Ok(State::Name),
             State::Value if byte == b'\r' => Ok(State::LineLf),
-            State::Value if is_value(byte) => Ok(State::Value),
+            State::Value if is_value_byte(byte) => Ok(State::Value),
             State::EndLf if byte == b'\n' => Ok(State::Complete),
             State::EmptyLineLf | State::LineLf | State::EndLf => {
                 Err(Error::Malformed("carriage return without line feed"))
@@ -135,7 +136,7 @@ impl Scan {
     fn start(&mut self, kind: Kind, byte: u8) -> Result<State, Error> {
         match kind {
             Kind::Request if byte == b'\r' && self.position == 0 => Ok(State::EmptyLineLf),
-            Kind::Request if is_token(byte) => self.enter(State::Method, 1),
+            Kind::Request if is_tchar(byte) => self.enter(State::Method, 1),
             Kind::Request => Err(Error::Malformed("request line")),
             Kind::Response if byte == b'H' => self.enter(State::StatusVersion, 1),
             Kind::Response => Err(Error::Malformed("status line")),
@@ -145,7 +146,7 @@ impl Scan {
     fn method(&mut self, byte: u8) -> Result<State, Error> {
         match byte {
             b' ' => self.enter(State::Target, 0),
-            _ if !is_token(byte) => Err(Error::Malformed("method")),
+            _ if !is_tchar(byte) => Err(Error::Malformed("method")),
             _ if self.length == METHOD_BYTES_MAX => Err(Error::HeadTooLarge),
             _ => self.enter(State::Method, self.length + 1),
         }
@@ -207,7 +208,7 @@ impl Scan {
         match byte {
             b'\r' => Ok(State::EndLf),
             b' ' | b'\t' => Err(Error::Malformed("white space at the start of a line")),
-            _ if !is_token(byte) => Err(Error::Malformed("field name")),
+            _ if !is_tchar(byte) => Err(Error::Malformed("field name")),
             _ if self.fields == HEAD_FIELDS_MAX => Err(Error::HeadTooLarge),
             _ => {
                 self.fields += 1;
@@ -216,31 +217,3 @@ impl Scan {
         }
     }
 }
-
-/// RFC 9110 section 5.6.2 `tchar`.
-#[inline]
-pub(super) fn is_token(byte: u8) -> bool {
-    TOKEN[byte as usize]
-}
-
-/// RFC 9110 section 5.5: a byte of a field value.
-#[inline]
-pub(super) fn is_value(byte: u8) -> bool {
-    matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
-}
-
-const TOKEN: [bool; 256] = {
-    let mut token = [false; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        token[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let others = b"!#$%&'*+-.^_`|~";
-    let mut at = 0;
-    while at < others.len() {
-        token[others[at] as usize] = true;
-        at += 1;
-    }
-    token
-};

@@ -6,8 +6,8 @@
 //! routing, authentication or the meaning of the head.
 
 use super::error::Error;
-use super::scan::{is_token, is_value};
 use crate::http::Known;
+use crate::http::field::{is_tchar, is_value_byte};
 use crate::limits::{HEAD_FIELDS_MAX, TRAILER_BYTES_MAX};
 
 /// A trailer section in progress. Allocates only when there is a trailer.
@@ -50,17 +50,17 @@ impl Trailers {
         }
         self.state = match self.state {
             State::Start if byte == b'\r' => State::EndLf,
-            State::Start if is_token(byte) => self.begin(byte)?,
+            State::Start if is_tchar(byte) => self.begin(byte)?,
             State::Name if byte == b':' => {
                 self.value = self.lines.len();
                 State::Value
             }
-            State::Name if is_token(byte) => {
+            State::Name if is_tchar(byte) => {
                 self.lines.push(byte.to_ascii_lowercase());
                 State::Name
             }
             State::Value if byte == b'\r' => State::LineLf,
-            State::Value if is_value(byte) => {
+            State::Value if is_value_byte(byte) => {
                 self.lines.push(byte);
                 State::Value
             }

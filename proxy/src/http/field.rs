@@ -1,9 +1,49 @@
 //! Field lines: which field a name is, and which fields never travel past the next connection.
 //!
-//! It parses no lines and no values but Content-Length. The engines classify with it; `exchange`
+//! It says what names and values may hold, and parses no lines and no values but Content-Length. The engines classify with it; `exchange`
 //! and `table` read the result. Invariant: names are compared exactly, so `_` never equals `-`.
 
 use super::Span;
+
+/// Whether `text` is a token, as names of fields and methods are (RFC 9110 section 5.6.2).
+#[must_use]
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(is_tchar)
+}
+
+/// Whether `text` can stand as the value of a field (RFC 9110 section 5.5).
+#[must_use]
+pub fn is_value(text: &str) -> bool {
+    text.bytes().all(is_value_byte)
+}
+
+/// A byte of a token.
+#[inline]
+pub(crate) fn is_tchar(byte: u8) -> bool {
+    TCHAR[byte as usize]
+}
+
+/// A byte of a field value.
+#[inline]
+pub(crate) fn is_value_byte(byte: u8) -> bool {
+    matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
+}
+
+const TCHAR: [bool; 256] = {
+    let mut token = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        token[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < others.len() {
+        token[others[at] as usize] = true;
+        at += 1;
+    }
+    token
+};
 
 /// Fields that the gateway itself looks at; everything else is `Other`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

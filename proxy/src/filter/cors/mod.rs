@@ -9,8 +9,8 @@
 
 use std::sync::Arc;
 
-use super::header;
 use crate::h1::encode;
+use crate::http::field;
 use crate::http::{Method, RequestHead};
 use crate::ir::Cors;
 
@@ -102,7 +102,7 @@ fn exposed(cors: &Cors) -> &[Arc<str>] {
 /// One field line with all names, if there are any.
 fn list(name: &[u8], values: &[Arc<str>], out: &mut Vec<u8>) {
     let mut separator = b"".as_slice();
-    for value in values.iter().filter(|value| header::is_token(value)) {
+    for value in values.iter().filter(|value| field::is_token(value)) {
         if separator.is_empty() {
             out.extend_from_slice(name);
             out.extend_from_slice(b": ");
