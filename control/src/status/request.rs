@@ -1,4 +1,5 @@
-//! One request to the API server about one status, and what its answer means.
+//! One request to the API server, and what its answer means: those about one status, and the sending
+//! of any.
 //!
 //! No state and no retries; those are up to the [writer](super::writer). A write names the version and
 //! the identity it was made for, so that it never meets an object that changed meanwhile.
@@ -9,6 +10,7 @@ use ::kube::Client;
 use ::kube::api::{GetParams, Patch, PatchParams};
 use ::kube::core::request::Request;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -70,29 +72,35 @@ pub(super) async fn patch(
         PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let request =
         Request::new(path).patch_subresource("status", &name.name, &params, &Patch::Merge(body));
-    send(client, request).await
+    send::<Answer>(&client, request).await.map(Observed::from)
 }
 
 /// Reads an object.
 pub(super) async fn get(client: Client, path: String, name: Name) -> Result<Observed, Fault> {
-    send(client, Request::new(path).get(&name.name, &GetParams::default())).await
+    let request = Request::new(path).get(&name.name, &GetParams::default());
+    send::<Answer>(&client, request).await.map(Observed::from)
 }
 
-async fn send(
-    client: Client,
+/// Sends one request; an answer that does not come in time counts as a server that is busy.
+pub(super) async fn send<T: DeserializeOwned>(
+    client: &Client,
     request: Result<hyper::Request<Vec<u8>>, kube::core::request::Error>,
-) -> Result<Observed, Fault> {
+) -> Result<T, Fault> {
     let request = request.map_err(|error| Fault::Refused(error.to_string()))?;
-    let answer = tokio::time::timeout(REQUEST_TIMEOUT, client.request::<Answer>(request)).await;
-    let answer = answer.map_err(|_| Fault::Busy("no answer".to_owned(), None))?;
-    let Answer { metadata, status } = answer.map_err(Fault::of)?;
-    Ok(Observed {
-        uid: metadata.uid,
-        resource_version: metadata.resource_version,
-        generation: metadata.generation,
-        status,
-        fault: None,
-    })
+    let answer = tokio::time::timeout(REQUEST_TIMEOUT, client.request(request)).await;
+    answer.map_err(|_| Fault::Busy("no answer".to_owned(), None))?.map_err(Fault::of)
+}
+
+impl From<Answer> for Observed {
+    fn from(Answer { metadata, status }: Answer) -> Self {
+        Self {
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            generation: metadata.generation,
+            status,
+            fault: None,
+        }
+    }
 }
 
 impl Fault {

@@ -4,20 +4,18 @@
 //! applies, guarded by the version that was read, so that fields of others stay theirs.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use ::kube::Client;
 use ::kube::api::{GetParams, ListParams, Patch, PatchParams};
 use ::kube::core::request::Request;
 use serde_json::{Value, json};
 
-use super::super::request::{FIELD_MANAGER, Fault};
+use super::super::request::{FIELD_MANAGER, Fault, send};
 use super::compare;
 use super::objects;
 use crate::api::Kind;
 use crate::translate::infrastructure::{Infrastructure, MANAGED_BY, MANAGED_BY_LABEL};
 
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
 
@@ -55,7 +53,7 @@ pub(super) async fn list(client: Client) -> Result<Listing, Fault> {
         let mut params =
             ListParams::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}")).limit(PAGE);
         loop {
-            let mut page = send(&client, request.list(&params)).await?;
+            let mut page: Value = send(&client, request.list(&params)).await?;
             let next = page["metadata"]["continue"].as_str().map(str::to_owned);
             if let Value::Array(items) = page["items"].take() {
                 listing.0.extend(items.into_iter().map(|item| (key(kind.as_str(), &item), item)));
@@ -82,7 +80,7 @@ async fn one(client: &Client, wanted: &Value, uid: &str, done: &mut Applied) -> 
     let kind = if wanted["kind"] == "Service" { Kind::Service } else { Kind::EndpointSlice };
     let (_, namespace, name) = key(kind.as_str(), wanted);
     let place = Request::new(kind.path(kind.versions()[0], Some(&namespace)));
-    let found = match send(client, place.get(&name, &GetParams::default())).await {
+    let found: Option<Value> = match send(client, place.get(&name, &GetParams::default())).await {
         Ok(found) => Some(found),
         Err(Fault::Gone) => None,
         Err(fault) => return Err(fault),
@@ -101,16 +99,7 @@ async fn one(client: &Client, wanted: &Value, uid: &str, done: &mut Applied) -> 
         params = params.force();
     }
     // Without force, an object that somebody created since is a conflict.
-    send(client, place.patch(&name, &params, &Patch::Apply(object))).await?;
+    send::<Value>(client, place.patch(&name, &params, &Patch::Apply(object))).await?;
     done.written += 1;
     Ok(())
-}
-
-async fn send(
-    client: &Client,
-    request: Result<hyper::Request<Vec<u8>>, ::kube::core::request::Error>,
-) -> Result<Value, Fault> {
-    let request = request.map_err(|error| Fault::Refused(error.to_string()))?;
-    let answer = tokio::time::timeout(REQUEST_TIMEOUT, client.request(request)).await;
-    answer.map_err(|_| Fault::Busy("no answer".to_owned(), None))?.map_err(Fault::of)
 }
