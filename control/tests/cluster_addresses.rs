@@ -56,6 +56,9 @@ impl Place {
     /// Waits until a Gateway takes traffic, which it must then do; its address.
     fn served(&self, name: &str, port: u16) -> String {
         let address = self.namespace.programmed(name, port);
+        if self.mode == "service" {
+            wait_for_kube_proxy(&address);
+        }
         assert_eq!(status(&address, "/"), 200, "{name} at {address} is programmed");
         address.rsplit_once(':').unwrap().0.to_owned()
     }
@@ -64,6 +67,12 @@ impl Place {
         self.namespace.wait_condition("gateway", name, "Programmed", "False", reason);
         self.namespace.get("gateway", name).unwrap()
     }
+}
+
+/// Behind a Service the last step is kube-proxy's, which brings each address into force on its own
+/// and tells nobody.
+fn wait_for_kube_proxy(address: &str) {
+    wait_for(&format!("kube-proxy to know {address}"), || TcpStream::connect(address).ok());
 }
 
 fn ip(value: &str) -> String {
@@ -155,8 +164,7 @@ fn gateways_behind_services_answer_at_the_load_balancers_address() {
     assert_eq!(service["spec"]["type"], "LoadBalancer");
     assert_eq!(service["status"]["loadBalancer"]["ingress"][0]["ip"], *address);
     let inside = format!("{}:80", service["spec"]["clusterIP"].as_str().unwrap());
-    // kube-proxy brings each address of a Service into force on its own.
-    wait_for("the Service's own address", || TcpStream::connect(&inside).ok());
+    wait_for_kube_proxy(&inside);
     assert_eq!(status(&inside, "/"), 200, "by its name in the cluster");
     place.gateway("named", 80, &ip("10.246.0.77"));
     assert_eq!(place.served("named", 80), "10.246.0.77");
