@@ -276,7 +276,9 @@ fn ready_line(ir: &Ir, about: &About) -> String {
             let host = port.address.map_or_else(|| "*".to_owned(), |ip| ip.to_string());
             let scheme = match port.protocol {
                 proxy::ir::Protocol::Http => "http",
-                proxy::ir::Protocol::Https => "https",
+                proxy::ir::Protocol::Tls => "https",
+                proxy::ir::Protocol::Tcp => "tcp",
+                proxy::ir::Protocol::Udp => "udp",
             };
             format!("{scheme}://{host}:{}", port.port)
         })

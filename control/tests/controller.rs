@@ -45,6 +45,7 @@ impl Source for Script {
             is_anywhere: false,
             port: self.port,
             protocol: Protocol::Http,
+            proxy_protocol: None,
             listeners: vec![],
         };
         let ports = if self.port == 0 { vec![] } else { vec![port] };

@@ -119,7 +119,7 @@ fn claims(hosts: usize, heads: &[RequestHead]) -> f64 {
     let named = |n: usize| listener(&format!("ns/gw/l{n}"), Some(&host(n)), Vec::new());
     let mut listeners: Vec<Listener> = (0..count).map(named).collect();
     listeners.push(listener("ns/gw/any", Some("*.example.com"), Vec::new()));
-    let ports = vec![port(Protocol::Https, listeners)];
+    let ports = vec![port(Protocol::Tls, listeners)];
     let epoch = compile(1, &Ir { ports, ..Ir::default() }, None);
     per_item(heads.len(), || {
         for head in heads {
@@ -184,7 +184,7 @@ fn picks() {
     let mut configuration = ir(routes(1, 1));
     for (n, backend) in configuration.backends.values_mut().enumerate() {
         let endpoints = (0..50).map(|e| ([10, 0, n as u8, e], 80).into()).collect();
-        *backend = Arc::new(Backend { websocket: true, endpoints });
+        *backend = Arc::new(Backend { websocket: true, endpoints, ..Backend::default() });
     }
     let epoch = compile(1, &configuration, None);
     let mut local = Local::new(0, 1);

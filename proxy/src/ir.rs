@@ -23,32 +23,65 @@ pub struct Ir {
 }
 
 /// One listening socket (opened once per shard) and the Gateway listeners that share it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
     /// Local address; `None` listens on all addresses of the host, IPv4 and IPv6.
     pub address: Option<IpAddr>,
     /// Whether `address` need not be one of this host: it is a Gateway's own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_anywhere: bool,
-    /// TCP port.
+    /// TCP or UDP port.
     pub port: u16,
-    /// Whether TLS is terminated here; all listeners of a port agree.
+    /// What every connection of this port begins with; all its listeners agree.
     pub protocol: Protocol,
+    /// Who may, and then must, begin a connection with a PROXY protocol header (TCP only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<Arc<ProxySources>>,
     /// The Gateway listeners of this port, most specific hostname first.
     pub listeners: Vec<Listener>,
 }
 
-/// What is spoken on a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+/// What the connections of a port begin with.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub enum Protocol {
-    /// Plain HTTP/1.1.
+    /// HTTP/1.1, or HTTP/2 with prior knowledge.
+    #[default]
     Http,
-    /// HTTP/1.1 over TLS that the gateway terminates.
-    Https,
+    /// A TLS ClientHello, whose SNI chooses the listener: HTTPS and TLS listeners.
+    Tls,
+    /// Anything over TCP: the port has one listener.
+    Tcp,
+    /// Datagrams: the port has one listener.
+    Udp,
+}
+
+/// What a listener does with the connections that it claims.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ListenerKind {
+    /// Serves HTTP requests, one by one: HTTP and HTTPS listeners.
+    #[default]
+    Http,
+    /// Relays whole TCP connections, TLS sessions or UDP flows: TCP, TLS and UDP listeners.
+    Stream,
+}
+
+/// The peers that speak the PROXY protocol to us: each address with the length of its prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxySources(pub Vec<(IpAddr, u8)>);
+
+/// Version of the PROXY protocol header that a backend gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ProxyVersion {
+    /// The line of text.
+    V1,
+    /// The binary header.
+    V2,
 }
 
 /// One listener of a Gateway.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
     /// `namespace/gateway/listener` or `namespace/listenerset/name/listener`, the label of metrics
     /// and logs.
@@ -56,12 +89,26 @@ pub struct Listener {
     /// The port that clients name, as the Gateway declares it; a load balancer before us may map it
     /// to the socket's [`Port::port`].
     pub port: u16,
+    /// What it does with connections.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub kind: ListenerKind,
     /// The hostname it claims; `None` claims every host.
     pub hostname: Option<Hostname>,
-    /// Certificates, for HTTPS listeners.
+    /// Certificates of a listener that terminates TLS. On a [`Protocol::Tls`] port a listener of
+    /// kind [`ListenerKind::Stream`] without any passes the client's TLS through.
     pub tls: Option<Arc<Tls>>,
-    /// Routes attached to it, in the API's precedence: oldest first, then by namespace/name.
+    /// What the Gateway shows to backends that it speaks TLS to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<Arc<Certificate>>,
+    /// Filters before routing (`ExternalAuth` only), in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<Filter>,
+    /// HTTPRoutes and GRPCRoutes attached to it, in the API's precedence: oldest first, then by
+    /// namespace/name.
     pub routes: Vec<AttachedRoute>,
+    /// TLSRoutes, TCPRoutes and UDPRoutes attached to it, in the same precedence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<AttachedStream>,
 }
 
 /// A route as attached to one listener.
@@ -74,6 +121,27 @@ pub struct AttachedRoute {
     pub route: Arc<Route>,
 }
 
+/// A TLSRoute, TCPRoute or UDPRoute as attached to one listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachedStream {
+    /// The hostnames that SNI is matched against (TLSRoute); empty means all that the listener
+    /// claims.
+    pub hostnames: Vec<Hostname>,
+    /// The route, shared between the listeners it is attached to.
+    pub route: Arc<StreamRoute>,
+}
+
+/// A TLSRoute, TCPRoute or UDPRoute: all connections or flows of one go to its backends by weight.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamRoute {
+    /// `namespace/name`.
+    pub name: Arc<str>,
+    /// Creation time, seconds since the Unix epoch; 0 where files give none.
+    pub created: i64,
+    /// Weighted backends; their filters are empty. With none, connections are refused.
+    pub backends: Vec<BackendRef>,
+}
+
 /// A hostname, lower case, without trailing dot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Hostname {
@@ -84,10 +152,22 @@ pub enum Hostname {
 }
 
 /// Key and certificate chain of an HTTPS listener. Never logged: `Debug` shows names only.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tls {
     /// Certificates in the order of the listener's `certificateRefs`.
     pub certificates: Vec<Certificate>,
+    /// What is asked of clients; `None` asks for no certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<ClientValidation>,
+}
+
+/// How clients' certificates are validated (`spec.tls.frontend` of a Gateway).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientValidation {
+    /// DER certificates of the authorities that are trusted; with none, every client is refused.
+    pub roots: Vec<Vec<u8>>,
+    /// `AllowInsecureFallback`: a client without a valid certificate is served all the same.
+    pub is_optional: bool,
 }
 
 /// One certificate chain with its private key.
@@ -107,12 +187,15 @@ pub struct Certificate {
 pub struct PrivateKey(pub Vec<u8>);
 
 /// A route: its identity for precedence and logs, and its rules.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// `namespace/name`.
     pub name: Arc<str>,
     /// Creation time, seconds since the Unix epoch; 0 where files give none.
     pub created: i64,
+    /// A GRPCRoute: what we answer ourselves is a gRPC status.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub grpc: bool,
     /// Rules in the route's order.
     pub rules: Vec<Rule>,
 }
@@ -213,6 +296,38 @@ pub enum Filter {
     RequestMirror(Mirror),
     /// `CORS`.
     Cors(Cors),
+    /// `ExternalAuth`.
+    ExternalAuth(ExternalAuth),
+}
+
+/// `HTTPExternalAuthFilter` (GEP-1494): nothing passes that the server did not allow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExternalAuth {
+    /// The authorization server; an invalid one lets nothing pass.
+    pub target: Target,
+    /// How it is asked.
+    pub protocol: AuthProtocol,
+    /// Bytes of the request's body that it is shown; 0 shows none.
+    pub body_bytes_max: u32,
+}
+
+/// How an authorization server is asked. Names are lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuthProtocol {
+    /// Envoy's `envoy.service.auth.v3.Authorization/Check`.
+    Grpc {
+        /// Request headers that it is shown; empty shows all.
+        allowed_headers: Vec<Arc<str>>,
+    },
+    /// A request of the same method; 200 allows.
+    Http {
+        /// Prefix of the path that it is asked by.
+        path: Arc<str>,
+        /// Request headers that it is shown, beside the ones that the API always shows.
+        allowed_headers: Vec<Arc<str>>,
+        /// Headers of its answer that the backend gets; empty passes all.
+        allowed_response_headers: Vec<Arc<str>>,
+    },
 }
 
 /// `HTTPRequestMirrorFilter`.
@@ -307,13 +422,66 @@ pub enum Target {
     Invalid(Arc<str>),
 }
 
-/// A Service port with its endpoints.
+/// A Service port with its endpoints, as routes of one protocol use it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backend {
     /// Whether WebSocket upgrades may go here (true unless `appProtocol` says otherwise).
     pub websocket: bool,
+    /// What HTTP requests are sent in.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub protocol: BackendProtocol,
+    /// TLS towards the endpoints, as a BackendTLSPolicy says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Arc<BackendTls>>,
+    /// Connections begin with a PROXY protocol header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyVersion>,
     /// Ready endpoints, sorted and unique; empty answers 503.
     pub endpoints: Vec<SocketAddr>,
+}
+
+/// What HTTP requests to a backend are sent in; with TLS, also what is offered by ALPN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BackendProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, with prior knowledge where there is no TLS.
+    Http2,
+}
+
+/// What a BackendTLSPolicy asks of a backend's certificate.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BackendTls {
+    /// Sent as SNI; also the name in the certificate, unless `sans` are given.
+    pub server_name: Arc<str>,
+    /// Names one of which the certificate must bear; empty asks for `server_name`.
+    pub sans: Vec<SubjectAltName>,
+    /// Who must have signed it.
+    pub roots: Roots,
+}
+
+/// A subject alternative name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SubjectAltName {
+    /// A DNS name, which may begin with `*.`.
+    Hostname(Hostname),
+    /// A URI, compared as text.
+    Uri(Arc<str>),
+}
+
+/// Trusted authorities.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Roots {
+    /// Those of the machine.
+    System,
+    /// These DER certificates.
+    Certificates(Vec<Vec<u8>>),
+}
+
+/// Whether a value is what it would be if it were left out.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Timeouts {
@@ -355,6 +523,34 @@ impl std::fmt::Debug for Tls {
 impl std::fmt::Debug for Certificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Certificate({})", self.secret)
+    }
+}
+
+impl std::fmt::Debug for ClientValidation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientValidation")
+            .field("roots", &self.roots.len())
+            .field("is_optional", &self.is_optional)
+            .finish()
+    }
+}
+
+impl std::fmt::Debug for BackendTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BackendTls")
+            .field("server_name", &self.server_name)
+            .field("sans", &self.sans)
+            .field("roots", &self.roots)
+            .finish()
+    }
+}
+
+impl std::fmt::Debug for Roots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::System => f.write_str("System"),
+            Self::Certificates(roots) => write!(f, "Certificates({})", roots.len()),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use table_kit::{Request, compile, ir, on, route, rule, table};
 fn epoch(id: u64, backends: &[(&str, &[u8])], previous: Option<&Epoch>) -> Epoch {
     let backend = |(name, hosts): &(&str, &[u8])| {
         let endpoints = hosts.iter().map(|host| ([10, 0, 0, *host], 80).into()).collect();
-        (Arc::from(*name), Arc::new(Backend { websocket: true, endpoints }))
+        (Arc::from(*name), Arc::new(Backend { websocket: true, endpoints, ..Backend::default() }))
     };
     let ir = Ir { backends: backends.iter().map(backend).collect(), ..Ir::default() };
     Epoch::compile(id, &ir, Settings::default(), previous)

@@ -124,12 +124,12 @@ fn redirect_scheme_and_port_follow_the_declared_listener() {
         (Protocol::Http, 8080, None, None, "http://example.org:8080"),
         (Protocol::Http, 8080, None, Some(80), "http://example.org"),
         (Protocol::Http, 8080, Some("https"), None, "https://example.org"),
-        (Protocol::Https, 443, None, None, "https://example.org"),
-        (Protocol::Https, 443, None, Some(443), "https://example.org"),
-        (Protocol::Https, 443, None, Some(8443), "https://example.org:8443"),
-        (Protocol::Https, 443, Some("http"), None, "http://example.org"),
-        (Protocol::Https, 443, Some("http"), Some(80), "http://example.org"),
-        (Protocol::Https, 443, Some("http"), Some(8080), "http://example.org:8080"),
+        (Protocol::Tls, 443, None, None, "https://example.org"),
+        (Protocol::Tls, 443, None, Some(443), "https://example.org"),
+        (Protocol::Tls, 443, None, Some(8443), "https://example.org:8443"),
+        (Protocol::Tls, 443, Some("http"), None, "http://example.org"),
+        (Protocol::Tls, 443, Some("http"), Some(80), "http://example.org"),
+        (Protocol::Tls, 443, Some("http"), Some(8080), "http://example.org:8080"),
     ];
     for (protocol, listener, scheme, port, start) in cases {
         let hostname = Some("example.org".into());

@@ -79,7 +79,8 @@ fn a_hostname_that_comes_or_goes_leaves_the_others_shared() {
 fn changed_endpoints_give_a_new_backend_in_the_same_slot_and_touch_no_route() {
     let mut configuration = ir(vec![simple("ns/a", "a.com", "/", "b/a")]);
     let first = compile(1, &configuration, None);
-    let changed = Backend { websocket: true, endpoints: vec!["10.9.9.9:1".parse().unwrap()] };
+    let endpoints = vec!["10.9.9.9:1".parse().unwrap()];
+    let changed = Backend { websocket: true, endpoints, ..Backend::default() };
     configuration.backends.insert("b/a".into(), Arc::new(changed));
     let second = compile(2, &configuration, Some(&first));
     let slot = slot_of(&first, "b/a").unwrap();
@@ -175,7 +176,7 @@ fn on_a_plain_port_the_most_specific_listener_claims_the_host() {
 #[test]
 fn on_https_a_host_that_another_listener_claims_more_specifically_is_misdirected() {
     let names = [Some("a.example.com"), Some("b.org"), Some("*.example.com"), None];
-    let epoch = claims(Protocol::Https, &names);
+    let epoch = claims(Protocol::Tls, &names);
     for (sni, host, expected) in [
         (Some("a.example.com"), "a.example.com", "a.example.com"),
         (Some("a.example.com"), "x.example.com", "421"),
@@ -194,7 +195,7 @@ fn on_https_a_host_that_another_listener_claims_more_specifically_is_misdirected
 
 #[test]
 fn on_https_a_host_that_no_listener_claims_is_not_found() {
-    let epoch = claims(Protocol::Https, &[Some("a.com"), Some("b.com")]);
+    let epoch = claims(Protocol::Tls, &[Some("a.com"), Some("b.com")]);
     assert_eq!(claimed(&epoch, "c.com", Some("a.com")), "404");
     assert_eq!(claimed(&epoch, "b.com", Some("a.com")), "421");
     assert_eq!(claimed(&epoch, "b.com", None), "b.com");

@@ -85,7 +85,7 @@ fn a_route() -> impl Strategy<Value = (i64, Vec<Hostname>, Vec<Rule>)> {
 
 fn named(at: usize, (created, hostnames, rules): (i64, Vec<Hostname>, Vec<Rule>)) -> AttachedRoute {
     let name = format!("ns{}/r{}", at % 3, at).into();
-    AttachedRoute { hostnames, route: Arc::new(Route { name, created, rules }) }
+    AttachedRoute { hostnames, route: Arc::new(Route { name, created, grpc: false, rules }) }
 }
 
 fn routes(count: usize) -> impl Strategy<Value = Vec<AttachedRoute>> {
@@ -240,7 +240,7 @@ fn edited(routes: &[AttachedRoute], edits: &[Edit]) -> Vec<AttachedRoute> {
             // Under its old name: no two routes of one configuration share one.
             Edit::Replace((created, hostnames, rules)) => {
                 let (name, rules) = (Arc::clone(&old.route.name), rules.clone());
-                let route = Arc::new(Route { name, created: *created, rules });
+                let route = Arc::new(Route { name, created: *created, grpc: false, rules });
                 next.push(AttachedRoute { hostnames: hostnames.clone(), route });
             }
         }

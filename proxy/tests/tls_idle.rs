@@ -34,7 +34,8 @@ fn sides(version: &'static SupportedProtocolVersion) -> (Arc<ClientConfig>, Rc<C
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let (name, tls) = ("l".into(), Arc::new(Tls { certificates: vec![certificate] }));
+    let (name, tls) =
+        ("l".into(), Arc::new(Tls { certificates: vec![certificate], clients: None }));
     let claimant = Claimant { name: &name, hostname: None, tls: Some(&tls) };
     (Arc::new(client), Rc::new(Config::of([claimant], &[1; 32], None)))
 }

@@ -53,7 +53,7 @@ impl Installed {
         let mut ports = HashMap::default();
         for (index, port) in epoch.ports.iter().enumerate() {
             let key = PortKey::of(port);
-            let config = (port.protocol == Protocol::Https).then(|| {
+            let config = (port.protocol == Protocol::Tls).then(|| {
                 let before = previous.and_then(|previous| previous.tls(key));
                 Rc::new(tls::Config::new(port, ticket_seed, before.as_deref()))
             });

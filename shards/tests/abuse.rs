@@ -249,7 +249,12 @@ fn a_route_that_sets_a_forwarded_field_replaces_ours() {
             add: vec![("x-split".into(), "a\r\nx-forged: b".into())],
             remove: vec!["x-forwarded-host".into()],
         })];
-        let route = proxy::ir::Route { name: "default/route".into(), created: 0, rules: vec![set] };
+        let route = proxy::ir::Route {
+            name: "default/route".into(),
+            created: 0,
+            grpc: false,
+            rules: vec![set],
+        };
         ir.ports[0].listeners[0].routes[0].route = Arc::new(route);
         let world = World::start(runtime, &ir, Settings::default());
         world.exchange(GET_CLOSE);

@@ -95,9 +95,13 @@ fn ports(
         let listener = ir::Listener {
             name: Arc::clone(&listener.full_name),
             port: listener.port,
+            kind: ir::ListenerKind::Http,
             hostname: listener.hostname.clone(),
             tls: listener.tls.clone(),
+            client_certificate: None,
+            filters: Vec::new(),
             routes: std::mem::take(routes),
+            streams: Vec::new(),
         };
         for (address, port) in sockets {
             let entry = ports.entry((port, address)).or_insert_with(|| ir::Port {
@@ -105,6 +109,7 @@ fn ports(
                 is_anywhere,
                 port,
                 protocol,
+                proxy_protocol: None,
                 listeners: Vec::new(),
             });
             entry.listeners.push(listener.clone());

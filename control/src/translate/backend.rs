@@ -228,7 +228,8 @@ fn translate(snapshot: &Snapshot, target: &Target, cache: &BackendCache) -> (ir:
     endpoints.sort();
     endpoints.dedup();
     let application = port.and_then(|port| port.app_protocol.as_deref());
-    (ir::Backend { websocket: application.is_none_or(speaks_http1), endpoints }, is_barred)
+    let websocket = application.is_none_or(speaks_http1);
+    (ir::Backend { websocket, endpoints, ..ir::Backend::default() }, is_barred)
 }
 
 /// Entries that cannot be read are left out here; reading the file refuses them.

@@ -165,7 +165,7 @@ fn of_claim(claim: &Claim, own: &Owner, listener: &Listener) -> Option<Fault> {
 fn of_protocol(claim: &Claim, own: &Owner, listener: &Listener) -> Option<Fault> {
     let conflicts = match (&listener.declared, claim.protocol) {
         (Protocol::Http, protocol) => protocol != ir::Protocol::Http,
-        (Protocol::Https, protocol) => protocol != ir::Protocol::Https,
+        (Protocol::Https, protocol) => protocol != ir::Protocol::Tls,
         (Protocol::Tls, protocol) => protocol == ir::Protocol::Http,
         (Protocol::Tcp, _) => true,
         (Protocol::Udp | Protocol::Unknown(_), _) => false,
@@ -204,7 +204,7 @@ fn hostname_text(listener: &Listener) -> String {
 /// connection for both names would be answered 421.
 fn find_overlaps(gateway: &mut Planned) {
     let https =
-        |listener: &Listener| listener.protocol == Some(ir::Protocol::Https) && listener.accepts();
+        |listener: &Listener| listener.protocol == Some(ir::Protocol::Tls) && listener.accepts();
     let all: Vec<&Listener> = gateway.all_listeners().filter(|listener| https(listener)).collect();
     let known: HashMap<(u16, Option<&Hostname>), usize> = all
         .iter()

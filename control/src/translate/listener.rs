@@ -77,7 +77,7 @@ impl Listener {
 
     /// Takes traffic: accepted, with something that can attach and, for HTTPS, a certificate.
     pub(super) fn is_programmed(&self) -> bool {
-        let certified = self.protocol != Some(ir::Protocol::Https) || self.tls.is_some();
+        let certified = self.protocol != Some(ir::Protocol::Tls) || self.tls.is_some();
         self.accepts() && certified && !self.kinds.is_empty()
     }
 
@@ -155,7 +155,7 @@ pub(super) fn plan(
 ) -> Listener {
     let protocol = match spec.protocol {
         Protocol::Http => Some(ir::Protocol::Http),
-        Protocol::Https => Some(ir::Protocol::Https),
+        Protocol::Https => Some(ir::Protocol::Tls),
         Protocol::Tcp | Protocol::Tls | Protocol::Udp | Protocol::Unknown(_) => None,
     };
     let namespaces = &spec.allowed_routes.namespaces;
@@ -177,7 +177,7 @@ pub(super) fn plan(
     };
     listener.refusal = refusal(owner, spec, &listener);
     read_kinds(spec, &mut listener);
-    if protocol == Some(ir::Protocol::Https) && listener.refusal.is_none() {
+    if protocol == Some(ir::Protocol::Tls) && listener.refusal.is_none() {
         read_certificates(snapshot, owner, spec, &mut listener);
     }
     listener
@@ -276,7 +276,7 @@ fn read_certificates(
         }
     }
     if !certificates.is_empty() {
-        listener.tls = Some(Arc::new(ir::Tls { certificates }));
+        listener.tls = Some(Arc::new(ir::Tls { certificates, clients: None }));
     }
 }
 

@@ -37,6 +37,7 @@ pub(super) fn translate(snapshot: &Snapshot, name: &Name, route: &HttpRoute) -> 
     let mut ir = ir::Route {
         name: name.to_string().into(),
         created: route.metadata.created,
+        grpc: false,
         rules: Vec::with_capacity(rules.len()),
     };
     let mut body = Body {

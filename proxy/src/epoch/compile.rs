@@ -151,6 +151,9 @@ impl<'p> Compiler<'p> {
                 None => Arc::new(Backend {
                     name: Arc::clone(name),
                     websocket: new.websocket,
+                    protocol: new.protocol,
+                    tls: new.tls.clone(),
+                    proxy_protocol: new.proxy_protocol,
                     endpoints: new.endpoints.clone(),
                 }),
             };
@@ -183,6 +186,7 @@ impl<'p> Compiler<'p> {
             .collect();
         if let Some(old) = old
             && old.is_anywhere == new.is_anywhere
+            && old.proxy_protocol == new.proxy_protocol
             && old.listeners.len() == listeners.len()
             && old.listeners.iter().zip(&listeners).all(|(old, new)| old.is_shared_with(new))
         {
@@ -191,7 +195,8 @@ impl<'p> Compiler<'p> {
         let names = listeners.iter().map(|listener| listener.hostname.clone());
         let claims = Hosts::new(names.zip(0..));
         let ir::Port { address, is_anywhere, port, protocol, .. } = *new;
-        Arc::new(Port { address, is_anywhere, port, protocol, listeners, claims })
+        let proxy_protocol = new.proxy_protocol.clone();
+        Arc::new(Port { address, is_anywhere, port, protocol, proxy_protocol, listeners, claims })
     }
 
     fn listener(&mut self, new: &ir::Listener, old: Option<&Listener>) -> Listener {
@@ -208,8 +213,11 @@ impl<'p> Compiler<'p> {
             name: Arc::clone(&new.name),
             slot: lease.0,
             port: new.port,
+            kind: new.kind,
             hostname: new.hostname.clone(),
             tls,
+            client_certificate: new.client_certificate.clone(),
+            filters: new.filters.clone(),
             table: Table::compile(previous, &new.routes, &mut self.fresh, &mut self.slots),
             lease,
         }
@@ -225,7 +233,10 @@ impl Listener {
         };
         tls && self.name == other.name
             && self.port == other.port
+            && self.kind == other.kind
             && self.hostname == other.hostname
+            && self.client_certificate == other.client_certificate
+            && self.filters == other.filters
             && self.table.is_shared_with(&other.table)
     }
 }

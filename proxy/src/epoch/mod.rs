@@ -66,10 +66,12 @@ pub struct Port {
     pub address: Option<IpAddr>,
     /// Whether it need not be one of this host; see [`ir::Port::is_anywhere`].
     pub is_anywhere: bool,
-    /// TCP port.
+    /// TCP or UDP port.
     pub port: u16,
-    /// Plain or TLS.
+    /// What every connection begins with.
     pub protocol: Protocol,
+    /// Who speaks the PROXY protocol; see [`ir::Port::proxy_protocol`].
+    pub proxy_protocol: Option<Arc<ir::ProxySources>>,
     /// Listeners, most specific hostname first.
     pub listeners: Vec<Listener>,
     /// Positions in `listeners` by hostname.
@@ -85,10 +87,16 @@ pub struct Listener {
     pub slot: u32,
     /// The port that clients name; see [`ir::Listener::port`].
     pub port: u16,
+    /// What it does with connections.
+    pub kind: ir::ListenerKind,
     /// Claimed hostname.
     pub hostname: Option<Hostname>,
     /// Certificates.
     pub tls: Option<Arc<ir::Tls>>,
+    /// What backends that are spoken to by TLS are shown.
+    pub client_certificate: Option<Arc<ir::Certificate>>,
+    /// Filters before routing.
+    pub filters: Vec<ir::Filter>,
     /// Its routes, compiled.
     pub table: Table,
     /// Keeps the slot.
@@ -102,6 +110,12 @@ pub struct Backend {
     pub name: Arc<str>,
     /// Whether WebSocket upgrades may go here.
     pub websocket: bool,
+    /// What HTTP requests are sent in.
+    pub protocol: ir::BackendProtocol,
+    /// TLS towards the endpoints.
+    pub tls: Option<Arc<ir::BackendTls>>,
+    /// Connections begin with a PROXY protocol header.
+    pub proxy_protocol: Option<ir::ProxyVersion>,
     /// Ready endpoints.
     pub endpoints: Vec<SocketAddr>,
 }
@@ -141,9 +155,9 @@ impl Port {
     pub fn claim(&self, host: &str, sni: Option<&str>) -> Claim<'_> {
         let Some(claimed) = self.covering(host) else { return Claim::Unclaimed };
         let session = match (self.protocol, sni) {
-            (Protocol::Http, _) => Some(claimed),
-            (Protocol::Https, Some(name)) => self.covering(name),
-            (Protocol::Https, None) => Some(self.claims.get(None).copied().unwrap_or(claimed)),
+            (Protocol::Http | Protocol::Tcp | Protocol::Udp, _) => Some(claimed),
+            (Protocol::Tls, Some(name)) => self.covering(name),
+            (Protocol::Tls, None) => Some(self.claims.get(None).copied().unwrap_or(claimed)),
         };
         if session == Some(claimed) {
             Claim::Listener(&self.listeners[claimed as usize])

@@ -102,7 +102,7 @@ pub fn start<'e>(
     if let Some(filter) = redirect_of(&rule.filters) {
         let mut fields = Vec::with_capacity(FIELDS_BYTES);
         fields.extend_from_slice(b"location: ");
-        let tls = port.protocol == Protocol::Https;
+        let tls = port.protocol == Protocol::Tls;
         redirect::location(filter, head, prefix, tls, listener.port, &mut fields);
         fields.extend_from_slice(b"\r\n");
         return answer(Fault::Redirect(filter.status), fields);

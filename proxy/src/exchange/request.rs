@@ -86,8 +86,8 @@ impl Forward<'_> {
         let ours = |name: &[u8]| header::keeps(self.filters().request_headers(), name);
         if !seen.proto && ours(b"x-forwarded-proto") {
             out.extend_from_slice(match self.protocol {
-                Protocol::Http => b"x-forwarded-proto: http\r\n".as_slice(),
-                Protocol::Https => b"x-forwarded-proto: https\r\n",
+                Protocol::Tls => b"x-forwarded-proto: https\r\n".as_slice(),
+                Protocol::Http | Protocol::Tcp | Protocol::Udp => b"x-forwarded-proto: http\r\n",
             });
         }
         if !seen.host && !head.host().is_empty() && ours(b"x-forwarded-host") {

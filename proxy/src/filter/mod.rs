@@ -28,7 +28,8 @@ impl<'e> Filters<'e> {
             | Filter::RequestRedirect(_)
             | Filter::UrlRewrite(_)
             | Filter::RequestMirror(_)
-            | Filter::Cors(_) => None,
+            | Filter::Cors(_)
+            | Filter::ExternalAuth(_) => None,
         })
     }
 
@@ -40,7 +41,8 @@ impl<'e> Filters<'e> {
             | Filter::RequestRedirect(_)
             | Filter::UrlRewrite(_)
             | Filter::RequestMirror(_)
-            | Filter::Cors(_) => None,
+            | Filter::Cors(_)
+            | Filter::ExternalAuth(_) => None,
         })
     }
 
@@ -76,7 +78,8 @@ fn rewrites(filters: &[Filter]) -> impl Iterator<Item = &Rewrite> {
         | Filter::ResponseHeaderModifier(_)
         | Filter::RequestRedirect(_)
         | Filter::RequestMirror(_)
-        | Filter::Cors(_) => None,
+        | Filter::Cors(_)
+        | Filter::ExternalAuth(_) => None,
     })
 }
 
@@ -89,7 +92,8 @@ pub fn redirect_of(filters: &[Filter]) -> Option<&Redirect> {
         | Filter::ResponseHeaderModifier(_)
         | Filter::UrlRewrite(_)
         | Filter::RequestMirror(_)
-        | Filter::Cors(_) => None,
+        | Filter::Cors(_)
+        | Filter::ExternalAuth(_) => None,
     })
 }
 
@@ -102,6 +106,7 @@ pub fn cors_of(filters: &[Filter]) -> Option<&Cors> {
         | Filter::ResponseHeaderModifier(_)
         | Filter::RequestRedirect(_)
         | Filter::UrlRewrite(_)
-        | Filter::RequestMirror(_) => None,
+        | Filter::RequestMirror(_)
+        | Filter::ExternalAuth(_) => None,
     })
 }

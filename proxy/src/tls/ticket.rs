@@ -187,7 +187,8 @@ mod tests {
     fn tls(chain: &[&[u8]]) -> ir::Tls {
         let chain = chain.iter().map(|der| der.to_vec()).collect();
         let key = ir::PrivateKey::default();
-        ir::Tls { certificates: vec![ir::Certificate { secret: "a/b".into(), chain, key }] }
+        let certificates = vec![ir::Certificate { secret: "a/b".into(), chain, key }];
+        ir::Tls { certificates, clients: None }
     }
 
     fn tickets(seed: u8, name: &str, chain: &[&[u8]], at: u64) -> Tickets {

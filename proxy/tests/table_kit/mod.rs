@@ -115,16 +115,17 @@ pub fn rule(matches: Vec<Match>, backends: &[(&str, u32)]) -> Rule {
 pub fn route(name: &str, created: i64, hostnames: &[&str], rules: Vec<Rule>) -> AttachedRoute {
     AttachedRoute {
         hostnames: hostnames.iter().map(|name| hostname(name)).collect(),
-        route: Arc::new(Route { name: name.into(), created, rules }),
+        route: Arc::new(Route { name: name.into(), created, grpc: false, rules }),
     }
 }
 
 pub fn listener(name: &str, host: Option<&str>, routes: Vec<AttachedRoute>) -> Listener {
-    Listener { name: name.into(), port: 80, hostname: host.map(hostname), tls: None, routes }
+    let hostname = host.map(hostname);
+    Listener { name: name.into(), port: 80, hostname, routes, ..Listener::default() }
 }
 
 pub fn port(protocol: Protocol, listeners: Vec<Listener>) -> Port {
-    Port { address: None, is_anywhere: false, port: 80, protocol, listeners }
+    Port { port: 80, protocol, listeners, ..Port::default() }
 }
 
 /// One plain listener for every host, and an endpoint for each backend that a rule names.
@@ -135,7 +136,7 @@ pub fn ir(mut routes: Vec<AttachedRoute>) -> Ir {
         for backend in &rule.backends {
             if let Target::Backend(key) = &backend.target {
                 let endpoints = vec!["10.0.0.1:80".parse().expect("an address")];
-                let new = Backend { websocket: true, endpoints };
+                let new = Backend { websocket: true, endpoints, ..Backend::default() };
                 backends.entry(Arc::clone(key)).or_insert_with(|| Arc::new(new));
             }
         }

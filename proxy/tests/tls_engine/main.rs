@@ -44,7 +44,7 @@ fn listener(name: &str, hostname: Option<&str>, certificates: &[&Certificate]) -
         None => Hostname::Exact(hostname.into()),
     });
     let certificates = certificates.iter().map(|certificate| (*certificate).clone()).collect();
-    Listener(name.into(), hostname, Some(Arc::new(Tls { certificates })))
+    Listener(name.into(), hostname, Some(Arc::new(Tls { certificates, clients: None })))
 }
 
 fn config(listeners: &[Listener]) -> Rc<Config> {

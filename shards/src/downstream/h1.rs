@@ -102,7 +102,7 @@ impl<R: Runtime> Downstream<R> {
         trace: &mut Trace<'e>,
     ) -> Step<'e> {
         // The port may have gone, or turned from plain to TLS, since the connection was accepted.
-        let same = |port: &&Port| (port.protocol == Protocol::Https) == self.is_tls();
+        let same = |port: &&Port| (port.protocol == Protocol::Tls) == self.is_tls();
         let Some(port) = installed.port(self.port).filter(same) else {
             return Step::Reply(refusal(Fault::HostUnclaimed));
         };

@@ -289,18 +289,18 @@ impl Tap {
 /// A configuration with one plain port on a free number, one host-less listener, one route whose
 /// rules are `rules`, and the backends it names.
 pub(crate) fn config(rules: Vec<ir::Rule>, backends: &[(&str, Vec<SocketAddr>)]) -> ir::Ir {
-    let route = ir::Route { name: "default/route".into(), created: 0, rules };
+    let route = ir::Route { name: "default/route".into(), created: 0, grpc: false, rules };
     let listener = ir::Listener {
         name: "default/gateway/http".into(),
         port: 80,
-        hostname: None,
-        tls: None,
         routes: vec![ir::AttachedRoute { hostnames: Vec::new(), route: Arc::new(route) }],
+        ..ir::Listener::default()
     };
     let backends: BTreeMap<Arc<str>, Arc<ir::Backend>> = backends
         .iter()
         .map(|(name, endpoints)| {
-            let backend = ir::Backend { websocket: true, endpoints: endpoints.clone() };
+            let endpoints = endpoints.clone();
+            let backend = ir::Backend { websocket: true, endpoints, ..ir::Backend::default() };
             ((*name).into(), Arc::new(backend))
         })
         .collect();
@@ -309,6 +309,7 @@ pub(crate) fn config(rules: Vec<ir::Rule>, backends: &[(&str, Vec<SocketAddr>)])
         is_anywhere: false,
         port: free_port(),
         protocol: ir::Protocol::Http,
+        proxy_protocol: None,
         listeners: vec![listener],
     };
     ir::Ir { ports: vec![port], backends }
