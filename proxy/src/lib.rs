@@ -19,5 +19,6 @@ pub mod h1;
 pub mod http;
 pub mod ir;
 pub mod limits;
+pub mod stream;
 pub mod table;
 pub mod tls;

@@ -19,8 +19,8 @@ use self::endpoint::Endpoints;
 pub use self::endpoint::{EJECTION_MAX, EJECTION_MIN, FAILURES_MAX};
 use self::share::Cursor;
 use crate::epoch::{Backend, Epoch};
-use crate::table::Rule;
 pub use crate::table::regex::RegexCaches;
+use crate::table::{Rule, WeightedBackend};
 
 /// All routing state of one shard.
 #[derive(Debug)]
@@ -144,14 +144,19 @@ impl Local {
 
     /// The next backend of `rule` (index into [`Rule::backends`]); `None` if it has none.
     pub fn pick_backend(&mut self, rule: &Rule) -> Option<usize> {
-        if rule.backends.len() < 2 {
-            return (!rule.backends.is_empty()).then_some(0);
+        self.pick_weighted(&rule.backends, rule.cursor)
+    }
+
+    /// The next of `backends`, whose cycle stands at `cursor`; `None` if there are none.
+    pub fn pick_weighted(&mut self, backends: &[WeightedBackend], cursor: u32) -> Option<usize> {
+        if backends.len() < 2 {
+            return (!backends.is_empty()).then_some(0);
         }
-        let at = rule.cursor as usize;
+        let at = cursor as usize;
         if at >= self.cursors.len() {
             self.cursors.resize_with(at + 1, Cursor::default);
         }
-        Some(self.cursors[at].next(&rule.backends, self.phase))
+        Some(self.cursors[at].next(backends, self.phase))
     }
 
     /// An endpoint of the backend in `slot`, avoiding `not` (the one that just failed) and ejected

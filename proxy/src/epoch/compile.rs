@@ -9,18 +9,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::slots::{Lease, Leases, Slots};
+use super::stream::{FreshStreams, Streams};
 use super::{Backend, Epoch, Listener, Port, Settings};
 use crate::ir::{self, Ir, Protocol};
 use crate::table::hosts::Hosts;
 use crate::table::regex::Pattern;
-use crate::table::route::RouteSlots;
+use crate::table::route::{CursorKey, RouteSlots};
 use crate::table::{Fresh, Table};
 
 /// What an epoch leaves to the next.
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
     backends: Arc<Slots<Arc<str>, Lease>>,
-    cursors: Arc<Slots<(Arc<str>, usize), Lease>>,
+    cursors: Arc<Slots<CursorKey, Lease>>,
     patterns: Arc<Slots<Arc<str>, Pattern>>,
     listeners: Arc<Slots<Arc<str>, Lease>>,
     /// In the order of the IR.
@@ -99,6 +100,7 @@ struct Compiler<'p> {
     slots: RouteSlots,
     listeners: Leases<Arc<str>, Lease>,
     fresh: Fresh,
+    fresh_streams: FreshStreams,
 }
 
 impl<'p> Compiler<'p> {
@@ -113,6 +115,7 @@ impl<'p> Compiler<'p> {
             },
             listeners: Leases::continuing(&ledger.listeners),
             fresh: Fresh::default(),
+            fresh_streams: FreshStreams::default(),
         }
     }
 
@@ -182,7 +185,9 @@ impl<'p> Compiler<'p> {
         let listeners: Vec<Listener> = new
             .listeners
             .iter()
-            .map(|listener| self.listener(listener, by_name.get(&*listener.name).copied()))
+            .map(|listener| {
+                self.listener(listener, new.protocol, by_name.get(&*listener.name).copied())
+            })
             .collect();
         if let Some(old) = old
             && old.is_anywhere == new.is_anywhere
@@ -199,7 +204,12 @@ impl<'p> Compiler<'p> {
         Arc::new(Port { address, is_anywhere, port, protocol, proxy_protocol, listeners, claims })
     }
 
-    fn listener(&mut self, new: &ir::Listener, old: Option<&Listener>) -> Listener {
+    fn listener(
+        &mut self,
+        new: &ir::Listener,
+        protocol: Protocol,
+        old: Option<&Listener>,
+    ) -> Listener {
         let lease = match old {
             Some(old) => Arc::clone(&old.lease),
             None => self.listeners.lease(&new.name, Lease),
@@ -219,6 +229,13 @@ impl<'p> Compiler<'p> {
             client_certificate: new.client_certificate.clone(),
             filters: new.filters.clone(),
             table: Table::compile(previous, &new.routes, &mut self.fresh, &mut self.slots),
+            streams: Streams::compile(
+                old.map(|old| &old.streams),
+                &new.streams,
+                protocol,
+                &mut self.fresh_streams,
+                &mut self.slots,
+            ),
             lease,
         }
     }
@@ -238,6 +255,7 @@ impl Listener {
             && self.client_certificate == other.client_certificate
             && self.filters == other.filters
             && self.table.is_shared_with(&other.table)
+            && Arc::ptr_eq(&self.streams, &other.streams)
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod compile;
 pub(crate) mod slots;
+mod stream;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use std::time::Duration;
 use crate::ir::{self, Hostname, Protocol};
 use crate::table::Table;
 use crate::table::hosts::Hosts;
+
+pub use self::stream::StreamRoute;
 
 /// An immutable configuration.
 #[derive(Debug)]
@@ -99,6 +102,8 @@ pub struct Listener {
     pub filters: Vec<ir::Filter>,
     /// Its routes, compiled.
     pub table: Table,
+    /// Its TLSRoutes, TCPRoutes or UDPRoutes, compiled.
+    streams: Arc<stream::Streams>,
     /// Keeps the slot.
     lease: Arc<slots::Lease>,
 }
@@ -182,6 +187,16 @@ impl Port {
     #[inline]
     fn covering(&self, name: &str) -> Option<u32> {
         self.claims.find(name.as_bytes(), |&at| Some(at))
+    }
+}
+
+impl Listener {
+    /// The route that takes a connection or flow: by SNI on a [`Protocol::Tls`] port (exact hostname,
+    /// then the longest wildcard, then routes without hostname), elsewhere the one there is; the
+    /// oldest of several. `sni` is lower case without trailing dot.
+    #[must_use]
+    pub fn stream(&self, sni: Option<&str>) -> Option<&StreamRoute> {
+        self.streams.find(sni)
     }
 }
 

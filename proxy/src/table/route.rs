@@ -45,10 +45,30 @@ pub(super) struct MatchView<'r> {
 pub(crate) struct RouteSlots {
     /// By backend key.
     pub(crate) backends: Leases<Arc<str>, Lease>,
-    /// By route name and rule index.
-    pub(crate) cursors: Leases<(Arc<str>, usize), Lease>,
+    /// By rule.
+    pub(crate) cursors: Leases<CursorKey, Lease>,
     /// By expression.
     pub(crate) patterns: Leases<Arc<str>, Pattern>,
+}
+
+/// What a cursor belongs to. Routes of different kinds may have the same name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CursorKey {
+    pub(crate) family: Family,
+    /// `namespace/name`.
+    pub(crate) route: Arc<str>,
+    /// Position of the rule in the route.
+    pub(crate) rule: usize,
+}
+
+/// The kinds of routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Family {
+    Http,
+    Grpc,
+    Tls,
+    Tcp,
+    Udp,
 }
 
 impl RouteSlots {
@@ -137,7 +157,11 @@ fn compile_rule(
     }
     let cursor = match backends.len() {
         0 | 1 => 0,
-        _ => keep(slots.cursors.lease(&(Arc::clone(&route.name), index), Lease)),
+        _ => {
+            let family = if route.grpc { Family::Grpc } else { Family::Http };
+            let key = CursorKey { family, route: Arc::clone(&route.name), rule: index };
+            keep(slots.cursors.lease(&key, Lease))
+        }
     };
     let mirrors = mirrors_of(&rule.filters, |key| keep(slots.backends.lease(key, Lease)));
     let policy = compile_policy(rule, mirrors, &backends);
