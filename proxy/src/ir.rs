@@ -165,7 +165,7 @@ pub struct Tls {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientValidation {
     /// DER certificates of the authorities that are trusted; with none, every client is refused.
-    pub roots: Vec<Vec<u8>>,
+    pub roots: Arc<Vec<Vec<u8>>>,
     /// `AllowInsecureFallback`: a client without a valid certificate is served all the same.
     pub is_optional: bool,
 }
@@ -475,8 +475,8 @@ pub enum SubjectAltName {
 pub enum Roots {
     /// Those of the machine.
     System,
-    /// These DER certificates.
-    Certificates(Vec<Vec<u8>>),
+    /// These DER certificates, shared by all that trust one bundle.
+    Certificates(Arc<Vec<Vec<u8>>>),
 }
 
 /// Whether a value is what it would be if it were left out.
