@@ -19,6 +19,7 @@ pub mod report;
 mod scratch;
 mod shard;
 mod trace;
+mod transport;
 mod upstream;
 mod watch;
 

@@ -12,15 +12,16 @@ use proxy::h1;
 use proxy::h1::body::{BodyReader, BodyWriter};
 use proxy::http::Framing;
 use proxy::limits;
-use runtime::{Abort, Runtime, Sink, Size, Stream};
+use runtime::{Abort, Runtime, Size};
 
 use crate::capture::Capture;
 use crate::downstream::{Reader, Writer};
 use crate::input::Input;
+use crate::transport::{RecvHalf, SendHalf};
 
 /// The receiving half of an upstream connection, with its unread input.
 pub(crate) struct Incoming<'u, R: Runtime> {
-    pub(crate) stream: &'u mut R::Stream,
+    pub(crate) half: &'u mut RecvHalf<R>,
     pub(crate) input: &'u mut Input,
     /// Set when we end the connection: its end of input then proves nothing.
     pub(crate) cut: &'u Cell<Option<Fault>>,
@@ -39,15 +40,11 @@ pub(crate) enum UploadEnd {
 impl<R: Runtime> Incoming<'_, R> {
     /// Receives more. False: FIN.
     pub(crate) async fn fill(&mut self, size: Size) -> io::Result<bool> {
-        let buf = self.stream.recv(size).await?;
-        if buf.is_empty() && self.is_cut() {
+        let more = self.half.fill(size, self.input).await?;
+        if !more && self.is_cut() {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
-        if buf.is_empty() {
-            return Ok(false);
-        }
-        self.input.push(buf);
-        Ok(true)
+        Ok(more)
     }
 
     /// Nothing is left over behind the response, and the connection was not ended by us.
@@ -188,7 +185,7 @@ pub(crate) struct Upload<'u> {
 /// Relays a request body, holding the client to the least rate.
 pub(crate) async fn upload<R: Runtime>(
     client: &mut Reader<R>,
-    sink: &mut R::Sink,
+    sink: &mut SendHalf<R>,
     out: Vec<u8>,
     task: Upload<'_>,
 ) -> UploadEnd {
@@ -207,7 +204,7 @@ pub(crate) async fn upload<R: Runtime>(
 
 async fn pump<R: Runtime>(
     client: &mut Reader<R>,
-    sink: &mut R::Sink,
+    sink: &mut SendHalf<R>,
     mut out: Vec<u8>,
     task: Upload<'_>,
 ) -> UploadEnd {

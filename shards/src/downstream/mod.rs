@@ -13,20 +13,19 @@ mod retry;
 mod tls;
 mod tunnel;
 
-use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use proxy::limits;
-use proxy::tls::Session;
-use runtime::{Abort, Runtime, Sink, Size, Stream};
+use runtime::{Abort, Buf, Runtime, Size};
 
 use crate::deadline::Deadline;
 use crate::input::Input;
 use crate::install::PortKey;
 use crate::shard::Shard;
+use crate::transport::{self, RecvHalf, SendHalf};
 
 /// A client connection.
 pub(crate) struct Downstream<R: Runtime> {
@@ -44,25 +43,22 @@ pub(crate) struct Downstream<R: Runtime> {
     last: Option<Instant>,
 }
 
-/// The receiving half, decrypted.
+/// The receiving half and its deadline.
 pub(crate) struct Reader<R: Runtime> {
-    stream: R::Stream,
+    half: RecvHalf<R>,
     pub(crate) input: Input,
     /// Idle, head, body rate.
     pub(crate) deadline: Deadline,
-    tls: Option<Rc<RefCell<Session>>>,
 }
 
-/// The sending half, encrypting.
+/// The sending half and its deadline.
 pub(crate) struct Writer<R: Runtime> {
-    sink: R::Sink,
+    half: SendHalf<R>,
     /// Response stall.
     pub(crate) stall: Deadline,
     /// Over this time the client must keep the least rate while there is something to send.
     pub(crate) stall_window: Duration,
     pub(crate) abort: Abort,
-    tls: Option<Rc<RefCell<Session>>>,
-    cipher: Vec<u8>,
 }
 
 /// Serves one accepted connection to its end.
@@ -71,21 +67,19 @@ pub(crate) async fn serve<R: Runtime>(
     port: PortKey,
     (sink, stream, peer): (R::Sink, R::Stream, SocketAddr),
 ) {
-    let abort = stream.abort_handle();
+    let (send, recv) = transport::halves(sink, stream);
+    let abort = recv.abort_handle();
     let mut client = Downstream {
         reader: Reader {
             deadline: shard.deadlines.register(abort.clone()),
-            stream,
+            half: recv,
             input: Input::default(),
-            tls: None,
         },
         writer: Writer {
-            sink,
+            half: send,
             stall: shard.deadlines.register(abort.clone()),
             stall_window: shard.installed().epoch.settings.timeouts.response_stall,
             abort,
-            tls: None,
-            cipher: Vec::new(),
         },
         address: peer.ip().to_canonical().to_string(),
         port,
@@ -102,39 +96,14 @@ pub(crate) async fn serve<R: Runtime>(
 impl<R: Runtime> Downstream<R> {
     /// Whether TLS ended here.
     pub(crate) fn is_tls(&self) -> bool {
-        self.reader.tls.is_some()
+        self.reader.half.is_tls()
     }
 }
 
 impl<R: Runtime> Reader<R> {
     /// Receives more input. False: the client has sent its FIN (or `close_notify`).
     pub(crate) async fn fill(&mut self, size: Size) -> io::Result<bool> {
-        let Some(session) = &self.tls else {
-            let buf = self.stream.recv(size).await?;
-            if buf.is_empty() {
-                return Ok(false);
-            }
-            self.input.push(buf);
-            return Ok(true);
-        };
-        loop {
-            let buf = self.stream.recv(size).await?;
-            if buf.is_empty() {
-                return Ok(false);
-            }
-            let mut session = session.borrow_mut();
-            let plain = self.input.gather();
-            let before = plain.len();
-            session
-                .read(&buf, plain)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            if plain.len() > before {
-                return Ok(true);
-            }
-            if session.is_closed_by_peer() {
-                return Ok(false);
-            }
-        }
+        self.half.fill(size, &mut self.input).await
     }
 }
 
@@ -142,27 +111,25 @@ impl<R: Runtime> Writer<R> {
     /// Sends all of `out` and gives it back empty.
     pub(crate) async fn send(&mut self, out: Vec<u8>) -> io::Result<Vec<u8>> {
         self.pace();
-        let mut out = match &self.tls {
-            None => self.sink.send(out).await?,
-            Some(_) => {
-                self.send_encrypted(&out).await?;
-                out
-            }
-        };
+        let out = self.half.send(out).await?;
         self.stall.clear();
-        out.clear();
         Ok(out)
     }
 
     /// Sends a received block onwards, without copying it where the connection is plain.
-    pub(crate) async fn send_block(&mut self, block: runtime::Buf) -> io::Result<()> {
+    pub(crate) async fn send_block(&mut self, block: Buf) -> io::Result<()> {
         self.pace();
-        match &self.tls {
-            None => self.sink.send_buf(block).await?,
-            Some(_) => self.send_encrypted(&block).await?,
-        }
+        self.half.send_block(block).await?;
         self.stall.clear();
         Ok(())
+    }
+
+    /// Ends the sending side: `close_notify` where there is TLS, then FIN.
+    pub(crate) async fn finish(&mut self) {
+        self.pace();
+        if self.half.finish().await.is_ok() {
+            self.stall.clear();
+        }
     }
 
     /// From now until the bytes are out the client must take them at the least rate. Time in which
@@ -172,39 +139,4 @@ impl<R: Runtime> Writer<R> {
         let bytes_min = limits::body_bytes_min(window);
         self.stall.set_pace(R::now(), window, bytes_min);
     }
-
-    async fn send_encrypted(&mut self, plain: &[u8]) -> io::Result<()> {
-        let Some(session) = &self.tls else { return Ok(()) };
-        let mut cipher = std::mem::take(&mut self.cipher);
-        session
-            .borrow_mut()
-            .write(plain, &mut cipher)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        self.send_cipher(cipher).await
-    }
-
-    async fn send_cipher(&mut self, cipher: Vec<u8>) -> io::Result<()> {
-        let mut cipher = self.sink.send(cipher).await?;
-        cipher.clear();
-        if cipher.capacity() <= CIPHER_KEPT_BYTES_MAX {
-            self.cipher = cipher;
-        }
-        Ok(())
-    }
-
-    /// Ends the sending side: `close_notify` where there is TLS, then FIN.
-    pub(crate) async fn finish(&mut self) {
-        if let Some(session) = &self.tls {
-            let mut cipher = std::mem::take(&mut self.cipher);
-            session.borrow_mut().close(&mut cipher);
-            self.pace();
-            if self.send_cipher(cipher).await.is_err() {
-                return;
-            }
-            self.stall.clear();
-        }
-        self.sink.finish();
-    }
 }
-
-const CIPHER_KEPT_BYTES_MAX: usize = 2 * 1024;

@@ -1,15 +1,15 @@
-//! The TLS handshake of a client connection: drives `proxy::tls` until it is established.
+//! The TLS handshake of a client connection: within its time, counted, and told by an alert if refused.
 
 use std::cell::RefCell;
-use std::io;
 use std::rc::Rc;
 
 use proxy::fault::Fault;
 use proxy::tls::Session;
-use runtime::{Runtime, Size, Stream};
+use runtime::Runtime;
 
 use super::Downstream;
 use crate::shard::Shard;
+use crate::transport::{self, Insecure};
 
 impl<R: Runtime> Downstream<R> {
     /// Makes the connection ready for HTTP. False: it is over (and counted).
@@ -20,7 +20,11 @@ impl<R: Runtime> Downstream<R> {
         };
         self.reader.deadline.set(R::now() + installed.epoch.settings.timeouts.tls_handshake);
         let session = Rc::new(RefCell::new(Session::new(&config)));
-        let done = self.negotiate(&session).await;
+        let halves = (&mut self.writer.half, &mut self.reader.half);
+        let done = transport::secure(halves, &session, &mut self.reader.input).await;
+        if let Err(Insecure::Refused { told: true, .. }) = &done {
+            self.linger().await;
+        }
         self.reader.deadline.clear();
         shard.recorder.handshake(done.is_ok());
         if done.is_err() {
@@ -28,33 +32,6 @@ impl<R: Runtime> Downstream<R> {
             return false;
         }
         self.sni = session.borrow().sni().map(str::to_owned);
-        self.reader.tls = Some(Rc::clone(&session));
-        self.writer.tls = Some(session);
         true
-    }
-
-    async fn negotiate(&mut self, session: &RefCell<Session>) -> io::Result<()> {
-        loop {
-            let buf = self.reader.stream.recv(Size::Small).await?;
-            if buf.is_empty() {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let mut cipher = std::mem::take(&mut self.writer.cipher);
-            let result = session.borrow_mut().read(&buf, self.reader.input.gather());
-            session.borrow_mut().take_output(&mut cipher);
-            let answer = !cipher.is_empty();
-            if answer {
-                self.writer.send_cipher(cipher).await?;
-            }
-            if let Err(error) = result {
-                if answer {
-                    self.linger().await;
-                }
-                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-            }
-            if session.borrow().is_established() {
-                return Ok(());
-            }
-        }
     }
 }

@@ -4,12 +4,13 @@ use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
-use runtime::{Runtime, Sink, Size};
+use runtime::{Runtime, Size};
 
 use super::{Downstream, Reader, Writer};
 use crate::race::both;
 use crate::relay::Incoming;
 use crate::shard::Shard;
+use crate::transport::SendHalf;
 use crate::upstream::Upstream;
 
 /// Relays until both directions have ended; a half-close on one side is passed to the other, a
@@ -37,23 +38,21 @@ pub(super) async fn run<R: Runtime>(
     drop(guard);
 }
 
-async fn to_backend<R: Runtime>(client: &mut Reader<R>, sink: &mut R::Sink) -> io::Result<()> {
+async fn to_backend<R: Runtime>(client: &mut Reader<R>, sink: &mut SendHalf<R>) -> io::Result<()> {
     let mut out = Vec::new();
     loop {
         if !client.input.is_empty() {
             match client.input.take_block() {
-                Some(block) => sink.send_buf(block).await?,
+                Some(block) => sink.send_block(block).await?,
                 None => {
                     out.extend_from_slice(client.input.bytes());
                     client.input.consume(client.input.bytes().len());
                     out = sink.send(out).await?;
-                    out.clear();
                 }
             }
         }
         if !client.fill(Size::Small).await? {
-            sink.finish();
-            return Ok(());
+            return sink.finish().await;
         }
     }
 }

@@ -13,19 +13,20 @@ use std::time::Instant;
 
 use proxy::balance::{EndpointId, Outcome};
 use proxy::fault::Fault;
-use runtime::{Abort, Runtime, Sink, Stream};
+use runtime::{Abort, Runtime};
 
 use crate::input::Input;
 use crate::install::Installed;
 use crate::race::{Either, race};
 use crate::relay::Incoming;
 use crate::shard::Shard;
+use crate::transport::{self, RecvHalf, SendHalf};
 use crate::watch::Watch;
 
 /// A connection to an endpoint.
 pub(crate) struct Upstream<R: Runtime> {
-    sink: R::Sink,
-    stream: R::Stream,
+    send: SendHalf<R>,
+    recv: RecvHalf<R>,
     input: Input,
     pub(crate) abort: Abort,
     address: SocketAddr,
@@ -53,9 +54,9 @@ impl<R: Runtime> Upstream<R> {
         match race(R::connect(address), R::sleep_until(deadline)).await {
             Either::First(Ok((sink, stream))) => {
                 shard.recorder.upstream_opened();
-                let abort = stream.abort_handle();
-                let input = Input::default();
-                Ok(Self { sink, stream, input, abort, address, reused: false })
+                let (send, recv) = transport::halves(sink, stream);
+                let (abort, input) = (recv.abort_handle(), Input::default());
+                Ok(Self { send, recv, input, abort, address, reused: false })
             }
             Either::First(Err(_)) => Err(Fault::ConnectFailed),
             Either::Second(()) => Err(Fault::ConnectTimeout),
@@ -64,9 +65,7 @@ impl<R: Runtime> Upstream<R> {
 
     /// Sends and gives the buffer back, empty.
     pub(crate) async fn sink_send(&mut self, out: Vec<u8>) -> io::Result<Vec<u8>> {
-        let mut out = self.sink.send(out).await?;
-        out.clear();
-        Ok(out)
+        self.send.send(out).await
     }
 
     /// Both halves at once. `cut` says whether we ended the connection ourselves: its end of input
@@ -74,9 +73,9 @@ impl<R: Runtime> Upstream<R> {
     pub(crate) fn halves<'u>(
         &'u mut self,
         cut: &'u Cell<Option<Fault>>,
-    ) -> (&'u mut R::Sink, Incoming<'u, R>, &'u Abort) {
-        let incoming = Incoming { stream: &mut self.stream, input: &mut self.input, cut };
-        (&mut self.sink, incoming, &self.abort)
+    ) -> (&'u mut SendHalf<R>, Incoming<'u, R>, &'u Abort) {
+        let incoming = Incoming { half: &mut self.recv, input: &mut self.input, cut };
+        (&mut self.send, incoming, &self.abort)
     }
 
     /// Back to the pool, for another exchange.
@@ -87,7 +86,7 @@ impl<R: Runtime> Upstream<R> {
 
     /// Whether an idle connection can no longer be used.
     pub(crate) fn is_stale(&self) -> bool {
-        self.stream.is_stale()
+        self.recv.is_stale()
     }
 }
 

@@ -1,0 +1,176 @@
+//! The two halves of a connection, plain or TLS: what `downstream` and `upstream` send and receive by.
+//!
+//! A half hides whether its connection is encrypted; it knows nothing of HTTP and keeps no time:
+//! deadlines are its owner's. Both halves share the TLS session behind an `Rc`. Invariants: the plain
+//! path copies and allocates nothing; an idle half holds at most a small cipher buffer.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+
+use proxy::tls::{self, Session};
+use runtime::{Abort, Buf, Runtime, Sink, Size, Stream};
+
+use crate::input::Input;
+
+/// The receiving half, decrypting.
+pub(crate) struct RecvHalf<R: Runtime> {
+    stream: R::Stream,
+    tls: Option<Rc<RefCell<Session>>>,
+}
+
+/// The sending half, encrypting.
+pub(crate) struct SendHalf<R: Runtime> {
+    sink: R::Sink,
+    tls: Option<Rc<RefCell<Session>>>,
+    cipher: Vec<u8>,
+}
+
+/// The halves of a connection that is plain so far.
+pub(crate) fn halves<R: Runtime>(sink: R::Sink, stream: R::Stream) -> (SendHalf<R>, RecvHalf<R>) {
+    (SendHalf { sink, tls: None, cipher: Vec::new() }, RecvHalf { stream, tls: None })
+}
+
+/// Shakes hands on a plain connection; from then on both halves speak through `session`. Plaintext
+/// that came with the last message is in `input`.
+pub(crate) async fn secure<R: Runtime>(
+    (send, recv): (&mut SendHalf<R>, &mut RecvHalf<R>),
+    session: &Rc<RefCell<Session>>,
+    input: &mut Input,
+) -> Result<(), Insecure> {
+    loop {
+        let mut cipher = std::mem::take(&mut send.cipher);
+        if session.borrow_mut().take_output(&mut cipher) {
+            send.send_cipher(cipher).await?;
+        }
+        if session.borrow().is_established() {
+            break;
+        }
+        let buf = recv.stream.recv(Size::Small).await?;
+        if buf.is_empty() {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let read = session.borrow_mut().read(&buf, input.gather());
+        if let Err(error) = read {
+            let mut cipher = std::mem::take(&mut send.cipher);
+            let told = session.borrow_mut().take_output(&mut cipher);
+            if told {
+                send.send_cipher(cipher).await?;
+            }
+            return Err(Insecure::Refused { error, told });
+        }
+    }
+    recv.tls = Some(Rc::clone(session));
+    send.tls = Some(Rc::clone(session));
+    Ok(())
+}
+
+/// Why a handshake ended without a session.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Insecure {
+    /// The connection failed or ended.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// One side refused the other; whether the peer was told by an alert.
+    #[error("{error}")]
+    Refused { error: tls::Error, told: bool },
+}
+
+impl<R: Runtime> RecvHalf<R> {
+    /// Receives more input. False: the peer has sent its FIN (or `close_notify`).
+    pub(crate) async fn fill(&mut self, size: Size, input: &mut Input) -> io::Result<bool> {
+        let Some(session) = &self.tls else {
+            let buf = self.stream.recv(size).await?;
+            if buf.is_empty() {
+                return Ok(false);
+            }
+            input.push(buf);
+            return Ok(true);
+        };
+        while !session.borrow().is_closed_by_peer() {
+            let buf = self.stream.recv(size).await?;
+            if buf.is_empty() {
+                break;
+            }
+            let mut session = session.borrow_mut();
+            let plain = input.gather();
+            let before = plain.len();
+            session.read(&buf, plain).map_err(invalid)?;
+            if plain.len() > before {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether TLS protects it.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Ends both halves from elsewhere.
+    pub(crate) fn abort_handle(&self) -> Abort {
+        self.stream.abort_handle()
+    }
+
+    /// Whether something came, or the peer closed, while nobody received.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stream.is_stale()
+    }
+}
+
+impl<R: Runtime> SendHalf<R> {
+    /// Sends all of `plain` and gives it back empty.
+    pub(crate) async fn send(&mut self, plain: Vec<u8>) -> io::Result<Vec<u8>> {
+        let mut plain = match &self.tls {
+            None => self.sink.send(plain).await?,
+            Some(_) => {
+                self.send_encrypted(&plain).await?;
+                plain
+            }
+        };
+        plain.clear();
+        Ok(plain)
+    }
+
+    /// Sends a received block onwards, without copying it where the connection is plain.
+    pub(crate) async fn send_block(&mut self, block: Buf) -> io::Result<()> {
+        match &self.tls {
+            None => self.sink.send_buf(block).await,
+            Some(_) => self.send_encrypted(&block).await,
+        }
+    }
+
+    /// Ends the sending side: `close_notify` where there is TLS, then FIN.
+    pub(crate) async fn finish(&mut self) -> io::Result<()> {
+        if let Some(session) = &self.tls {
+            let mut cipher = std::mem::take(&mut self.cipher);
+            session.borrow_mut().close(&mut cipher);
+            self.send_cipher(cipher).await?;
+        }
+        self.sink.finish();
+        Ok(())
+    }
+
+    async fn send_encrypted(&mut self, plain: &[u8]) -> io::Result<()> {
+        let Some(session) = &self.tls else { return Ok(()) };
+        let mut cipher = std::mem::take(&mut self.cipher);
+        session.borrow_mut().write(plain, &mut cipher).map_err(invalid)?;
+        self.send_cipher(cipher).await
+    }
+
+    async fn send_cipher(&mut self, cipher: Vec<u8>) -> io::Result<()> {
+        let mut cipher = self.sink.send(cipher).await?;
+        cipher.clear();
+        if cipher.capacity() <= CIPHER_KEPT_BYTES_MAX {
+            self.cipher = cipher;
+        }
+        Ok(())
+    }
+}
+
+fn invalid(error: tls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+const CIPHER_KEPT_BYTES_MAX: usize = 2 * 1024;
