@@ -45,6 +45,8 @@ mod gateway;
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
 mod gateway_class;
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
+mod grpc_route;
+#[allow(missing_docs, reason = "the fields are the API's, documented there")]
 mod http_route;
 mod kind;
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
@@ -77,6 +79,7 @@ pub use gateway::{
     Protocol, RouteKind, SelectorRequirement, TlsConfig, TlsMode,
 };
 pub use gateway_class::{GatewayClass, GatewayClassSpec};
+pub use grpc_route::{GrpcMatch, GrpcRoute, GrpcRouteSpec, GrpcRule, MethodMatch, MethodMatchType};
 pub use http_route::{
     HeaderMatch, HttpRoute, HttpRouteSpec, Match, PathMatch, PathMatchType, QueryMatch, Retry,
     Rule, Timeouts, ValueMatchType,

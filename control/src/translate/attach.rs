@@ -83,8 +83,8 @@ pub(super) fn plan(snapshot: &Snapshot, gateways: &[Planned], cache: &mut RouteC
         let route = match (known, body) {
             (Some(known), Some(_)) if outside => Arc::clone(known),
             (_, body) => {
-                let body = body
-                    .map_or_else(|| Arc::new(route::translate(snapshot, name, object)), Arc::clone);
+                let body =
+                    body.map_or_else(|| Arc::new(route::http(snapshot, name, object)), Arc::clone);
                 Arc::new(attach(snapshot, name, object, body, &parents))
             }
         };

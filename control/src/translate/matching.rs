@@ -20,17 +20,7 @@ pub(super) fn translate(matches: &[Match], field: &str) -> Result<Vec<ir::Match>
 }
 
 fn one(spec: &Match, field: &str) -> Result<ir::Match, Fault> {
-    let mut headers: Vec<ir::ValueMatch> = Vec::new();
-    for (index, header) in spec.headers.iter().enumerate() {
-        let HeaderMatch { kind, name, value } = header;
-        let name: Arc<str> = name.to_ascii_lowercase().into();
-        // "If multiple entries specify equivalent header names, only the first entry with an
-        // equivalent name MUST be considered for a match."
-        if !headers.iter().any(|known| known.name == name) {
-            let value = condition(kind, value, &format!("{field}.headers[{index}]"))?;
-            headers.push(ir::ValueMatch { name, value });
-        }
-    }
+    let headers = headers(&spec.headers, field)?;
     let mut query: Vec<ir::ValueMatch> = Vec::new();
     for (index, parameter) in spec.query_params.iter().enumerate() {
         let QueryMatch { kind, name, value } = parameter;
@@ -43,12 +33,28 @@ fn one(spec: &Match, field: &str) -> Result<ir::Match, Fault> {
     Ok(ir::Match { path, method: spec.method.clone(), headers, query })
 }
 
+/// Translates the header matches of the match at `field`.
+pub(super) fn headers(specs: &[HeaderMatch], field: &str) -> Result<Vec<ir::ValueMatch>, Fault> {
+    let mut headers: Vec<ir::ValueMatch> = Vec::new();
+    for (index, header) in specs.iter().enumerate() {
+        let HeaderMatch { kind, name, value } = header;
+        let name: Arc<str> = name.to_ascii_lowercase().into();
+        // "If multiple entries specify equivalent header names, only the first entry with an
+        // equivalent name MUST be considered for a match."
+        if !headers.iter().any(|known| known.name == name) {
+            let value = condition(kind, value, &format!("{field}.headers[{index}]"))?;
+            headers.push(ir::ValueMatch { name, value });
+        }
+    }
+    Ok(headers)
+}
+
 fn path_match(spec: &PathMatch, field: &str) -> Result<ir::PathMatch, Fault> {
     match &spec.kind {
         PathMatchType::Exact => Ok(ir::PathMatch::Exact(canonical(&spec.value, field)?)),
         PathMatchType::PathPrefix => Ok(ir::PathMatch::Prefix(canonical(&spec.value, field)?)),
         PathMatchType::RegularExpression => {
-            pattern(&spec.value, field)?;
+            pattern(&spec.value, &format!("{field}.value"))?;
             Ok(ir::PathMatch::Regex(Arc::clone(&spec.value)))
         }
         PathMatchType::Unknown(kind) => Err(unsupported(kind, field)),
@@ -78,7 +84,7 @@ fn condition(
     match kind {
         ValueMatchType::Exact => Ok(ir::ValueCondition::Exact(Arc::clone(value))),
         ValueMatchType::RegularExpression => {
-            pattern(value, field)?;
+            pattern(value, &format!("{field}.value"))?;
             Ok(ir::ValueCondition::Regex(Arc::clone(value)))
         }
         ValueMatchType::Unknown(kind) => Err(unsupported(kind, field)),
@@ -90,10 +96,11 @@ fn unsupported(kind: &str, field: &str) -> Fault {
     Fault::new(Reason::UnsupportedValue, format!("{field}.type"), message)
 }
 
-fn pattern(pattern: &str, field: &str) -> Result<(), Fault> {
+/// Whether the text at `field` is a regular expression.
+pub(super) fn pattern(pattern: &str, field: &str) -> Result<(), Fault> {
     regex::check(pattern).map_err(|why| {
-        let message = format!("{field}.value is not a regular expression: {why}");
-        Fault::new(Reason::UnsupportedValue, format!("{field}.value"), message)
+        let message = format!("{field} is not a regular expression: {why}");
+        Fault::new(Reason::UnsupportedValue, field, message)
     })
 }
 

@@ -20,6 +20,7 @@ mod features;
 mod filter;
 mod gateway;
 mod grant;
+mod grpc;
 mod hostname;
 pub mod infrastructure;
 mod listener;

@@ -1,4 +1,4 @@
-//! The rules of an HTTPRoute, apart from the Gateways it attaches to.
+//! The rules of an HTTPRoute or a GRPCRoute, apart from the Gateways it attaches to.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use proxy::ir;
 
 use super::backend::{self, Target};
 use super::status::Reason;
-use super::{Fault, duration, filter, hostname, matching};
+use super::{Fault, duration, filter, grpc, hostname, matching};
 use crate::api::{
-    BackendRef, Filter, FilterType, HttpRoute, Match, Name, PathMatchType, PathModifierType, Rule,
-    Service,
+    BackendRef, Filter, FilterType, GrpcRoute, GrpcRule, HttpRoute, Match, Name, PathMatchType,
+    PathModifierType, Rule, Service,
 };
 use crate::store::Snapshot;
 
@@ -30,29 +30,51 @@ pub(super) struct Body {
     pub unresolved: Vec<Fault>,
 }
 
-/// Translates the rules.
-pub(super) fn translate(snapshot: &Snapshot, name: &Name, route: &HttpRoute) -> Body {
+/// Translates the rules of an HTTPRoute.
+pub(super) fn http(snapshot: &Snapshot, name: &Name, route: &HttpRoute) -> Body {
     let empty = [Rule::default()];
     let rules = route.spec.rules.as_deref().unwrap_or(&empty);
-    let mut ir = ir::Route {
-        name: name.to_string().into(),
-        created: route.metadata.created,
-        grpc: false,
-        rules: Vec::with_capacity(rules.len()),
-    };
+    let refusal = bad_hostname(&route.spec.hostnames);
+    let ir = ir::Route { created: route.metadata.created, ..ir::Route::default() };
+    translate(snapshot, name, (ir, refusal), rules, http_rule)
+}
+
+/// Translates the rules of a GRPCRoute.
+#[expect(dead_code, reason = "GRPCRoutes attach in a later change")]
+pub(super) fn grpc(snapshot: &Snapshot, name: &Name, route: &GrpcRoute) -> Body {
+    let empty = [GrpcRule::default()];
+    let rules = route.spec.rules.as_deref().unwrap_or(&empty);
+    let refusal = bad_hostname(&route.spec.hostnames);
+    let by_method = rules.iter().flat_map(|rule| &rule.matches).any(grpc::is_by_method);
+    let ir = ir::Route { created: route.metadata.created, grpc: true, ..ir::Route::default() };
+    translate(snapshot, name, (ir, refusal), rules, |rule, field, followed| {
+        grpc_rule(rule, field, by_method, followed)
+    })
+}
+
+/// Puts a route together from its translated rules.
+fn translate<R>(
+    snapshot: &Snapshot,
+    name: &Name,
+    (route, refusal): (ir::Route, Option<Fault>),
+    rules: &[R],
+    mut rule: impl FnMut(&R, &str, &mut Followed<'_>) -> Result<ir::Rule, Refusal>,
+) -> Body {
+    let rules_of = Vec::with_capacity(rules.len());
+    let mut ir = ir::Route { name: name.to_string().into(), rules: rules_of, ..route };
     let mut body = Body {
-        route: Arc::new(ir.clone()),
+        route: Arc::new(ir::Route::default()),
         backends: Vec::new(),
         services: Vec::new(),
-        refusal: bad_hostname(route),
+        refusal,
         partial: None,
         unresolved: Vec::new(),
     };
     let mut dropped = Vec::new();
-    for (index, rule) in rules.iter().enumerate() {
+    for (index, spec) in rules.iter().enumerate() {
         let field = format!("spec.rules[{index}]");
         let mut followed = Followed { snapshot, name, body: &mut body, backends: Vec::new() };
-        let outcome = translate_rule(rule, &field, &mut followed);
+        let outcome = rule(spec, &field, &mut followed);
         let backends = followed.backends;
         match outcome {
             Ok(rule) => {
@@ -79,9 +101,9 @@ pub(super) fn translate(snapshot: &Snapshot, name: &Name, route: &HttpRoute) -> 
     body
 }
 
-fn bad_hostname(route: &HttpRoute) -> Option<Fault> {
+fn bad_hostname(hostnames: &[Arc<str>]) -> Option<Fault> {
     let bad = |name: &Arc<str>| !hostname::is_claim(name);
-    let index = route.spec.hostnames.iter().position(bad)?;
+    let index = hostnames.iter().position(bad)?;
     let field = format!("spec.hostnames[{index}]");
     let message = format!("{field} is not a DNS name, which may begin with \"*.\"");
     Some(Fault::new(Reason::UnsupportedValue, field, message))
@@ -122,25 +144,14 @@ impl Followed<'_> {
 }
 
 /// Every reference is followed before anything is refused: `ResolvedRefs` speaks of refused rules too.
-fn translate_rule(
-    rule: &Rule,
-    field: &str,
-    followed: &mut Followed<'_>,
-) -> Result<ir::Rule, Refusal> {
-    let backends: Vec<_> = rule
-        .backend_refs
-        .iter()
-        .enumerate()
-        .map(|(index, reference)| {
-            backend(reference, &format!("{field}.backendRefs[{index}]"), followed)
-        })
-        .collect();
+fn http_rule(rule: &Rule, field: &str, followed: &mut Followed<'_>) -> Result<ir::Rule, Refusal> {
+    let backends = backends(&rule.backend_refs, field, followed);
     let filters = filters(&rule.filters, &format!("{field}.filters"), followed);
-    if let Some(fault) = unsupported(rule, field).or_else(|| prefixless(rule, field)) {
+    let persistence = unsupported(rule.session_persistence.as_ref(), field);
+    if let Some(fault) = persistence.or_else(|| prefixless(rule, field)) {
         return Err(Refusal::Route(fault));
     }
-    let filters = filters.map_err(Refusal::Route)?;
-    let backends = backends.into_iter().collect::<Result<_, _>>().map_err(Refusal::Route)?;
+    let (filters, backends) = (filters.map_err(Refusal::Route)?, backends.map_err(Refusal::Route)?);
     let timeouts = duration::timeouts(&rule.timeouts, &format!("{field}.timeouts"));
     let timeouts = timeouts.map_err(Refusal::Route)?;
     let retry = rule.retry.as_ref().map(|retry| duration::retry(retry, &format!("{field}.retry")));
@@ -148,6 +159,57 @@ fn translate_rule(
     let matches =
         matching::translate(&rule.matches, &format!("{field}.matches")).map_err(Refusal::Rule)?;
     Ok(ir::Rule { name: rule.name.clone(), matches, filters, backends, timeouts, retry })
+}
+
+fn grpc_rule(
+    rule: &GrpcRule,
+    field: &str,
+    by_method: bool,
+    followed: &mut Followed<'_>,
+) -> Result<ir::Rule, Refusal> {
+    let backends = backends(&rule.backend_refs, field, followed);
+    let filters = filters(&rule.filters, &format!("{field}.filters"), followed);
+    let persistence = unsupported(rule.session_persistence.as_ref(), field);
+    if let Some(fault) = persistence.or_else(|| foreign_filter(rule, field)) {
+        return Err(Refusal::Route(fault));
+    }
+    let (filters, backends) = (filters.map_err(Refusal::Route)?, backends.map_err(Refusal::Route)?);
+    let matches = grpc::matches(&rule.matches, &format!("{field}.matches"), by_method);
+    let matches = matches.map_err(Refusal::Rule)?;
+    Ok(ir::Rule { name: rule.name.clone(), matches, filters, backends, ..ir::Rule::default() })
+}
+
+/// A filter that only HTTPRoutes have.
+fn foreign_filter(rule: &GrpcRule, field: &str) -> Option<Fault> {
+    let own = rule.filters.iter().enumerate().map(|at| (format!("{field}.filters"), at));
+    let backends = rule.backend_refs.iter().enumerate();
+    let mut all = own.chain(backends.flat_map(|(index, backend)| {
+        let field = format!("{field}.backendRefs[{index}].filters");
+        backend.filters.iter().enumerate().map(move |at| (field.clone(), at))
+    }));
+    all.find_map(|(field, (index, filter))| match filter.kind {
+        FilterType::RequestHeaderModifier
+        | FilterType::ResponseHeaderModifier
+        | FilterType::RequestMirror
+        | FilterType::Unknown(_) => None,
+        FilterType::RequestRedirect | FilterType::UrlRewrite | FilterType::Cors => {
+            let kind = filter.kind.as_str();
+            let message = format!("{field}[{index}]: a GRPCRoute has no filter {kind}: remove it");
+            Some(Fault::new(Reason::UnsupportedValue, format!("{field}[{index}].type"), message))
+        }
+    })
+}
+
+fn backends(
+    references: &[BackendRef],
+    field: &str,
+    followed: &mut Followed<'_>,
+) -> Result<Vec<ir::BackendRef>, Fault> {
+    let each = references.iter().enumerate().map(|(index, reference)| {
+        backend(reference, &format!("{field}.backendRefs[{index}]"), followed)
+    });
+    let all: Vec<_> = each.collect();
+    all.into_iter().collect()
 }
 
 fn filters(
@@ -176,8 +238,8 @@ fn backend(
     Ok(ir::BackendRef { target, weight: reference.weight, filters })
 }
 
-fn unsupported(rule: &Rule, field: &str) -> Option<Fault> {
-    rule.session_persistence.as_ref()?;
+fn unsupported(persistence: Option<&serde_json::Value>, field: &str) -> Option<Fault> {
+    persistence?;
     let field = format!("{field}.sessionPersistence");
     let message = format!("{field} is not supported yet: remove it");
     Some(Fault::new(Reason::UnsupportedValue, field, message))

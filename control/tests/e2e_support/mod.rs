@@ -11,6 +11,7 @@ pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod kube;
 pub(crate) mod load;
+pub(crate) mod peer;
 
 use std::fmt::Write as _;
 use std::fs;
