@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use proxy::balance::Local;
 use proxy::epoch::Epoch;
-use proxy::exchange::{Client, Delivery, Step, start, write_reply};
+use proxy::exchange::{Answer, Client, Delivery, Step, start};
 use proxy::fault::Fault;
 use proxy::h1;
-use proxy::http::{Framing, Method, RequestHead, ResponseHead, Version};
+use proxy::h1::encode::Text;
+use proxy::http::{Framing, Method, RequestHead, ResponseHead};
 use proxy::ir::*;
 
 use table_kit as kit;
@@ -55,7 +56,7 @@ impl Gateway {
             }
             Step::Forward(forward) => {
                 let mut out = Vec::new();
-                forward.write_request(&head, CLIENT, &mut out);
+                forward.write_request(&head, CLIENT, &mut Text(&mut out));
                 Outcome::Forward(String::from_utf8(out).unwrap())
             }
         }
@@ -72,7 +73,7 @@ impl Gateway {
         let Step::Forward(forward) = step else { panic!("{step:?}") };
         let delivery = Delivery::of(&request, &answer, true);
         let mut out = Vec::new();
-        forward.write_response(&request, &answer, delivery, &mut out);
+        forward.write_response(&request, &answer, delivery, &mut Text(&mut out));
         String::from_utf8(out).unwrap()
     }
 }
@@ -471,9 +472,11 @@ fn own_answer(gateway: &Gateway, request: &str, fault: Fault, fields: Option<&[u
     let head = head(request);
     let mut caches = proxy::balance::RegexCaches::default();
     let hit = kit::table(&gateway.epoch).find(&head, &mut caches).unwrap();
-    let asked = (Method::Get, Version::Http11);
+    let (request, rule) = (Some(&head), Some(hit.rule));
+    let answer = Answer { fault, fields, request, rule, keep_alive: true, debug: false };
     let mut out = Vec::new();
-    write_reply(fault, fields, Some((hit.rule, &head)), asked, true, false, &mut out);
+    assert!(answer.write_head(&mut Text(&mut out)));
+    out.extend_from_slice(answer.body().as_bytes());
     String::from_utf8(out).unwrap()
 }
 

@@ -5,9 +5,9 @@ mod vectors;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proxy::h1::body::{BodyReader, BodyWriter};
-use proxy::h1::encode;
+use proxy::h1::encode::Text;
 use proxy::http::path::{Canonical, canonical};
-use proxy::http::{Framing, Method, authority};
+use proxy::http::{Framing, HeadWriter, Method, authority};
 use vectors::{Outcome, drive_request, drive_response};
 
 /// Cuts `data` at the places in `cuts`.
@@ -222,17 +222,21 @@ proptest! {
         let mut head = proxy::http::RequestHead::default();
         let Ok(Some(_)) = proxy::h1::request::read(&data, &mut head) else { return Ok(()) };
         let mut out = Vec::new();
-        encode::request_line(&mut out, head.method_str(), head.path(), head.query());
+        let mut text = Text(&mut out);
         let host = if head.host().is_empty() { "none" } else { head.authority() };
-        encode::field(&mut out, b"host", host.as_bytes());
+        let target = |out: &mut Vec<u8>| {
+            out.extend_from_slice(head.path().as_bytes());
+            out.extend(head.query().into_iter().flat_map(|query| ["?", query]).flat_map(str::bytes));
+        };
+        text.request(head.method_str(), "", |out| out.extend_from_slice(host.as_bytes()), target);
         for (name, value, known) in head.end_to_end() {
             use proxy::http::Known;
             if !matches!(known, Known::Host | Known::ContentLength) {
-                encode::field(&mut out, name, value);
+                text.field(name, value);
             }
         }
-        encode::framing(&mut out, head.framing);
-        encode::end(&mut out);
+        text.framing(head.framing);
+        text.end();
         let mut again = proxy::http::RequestHead::default();
         prop_assert_eq!(proxy::h1::request::read(&out, &mut again), Ok(Some(out.len())));
         prop_assert_eq!(again.path(), head.path());

@@ -5,6 +5,7 @@
 //! failure that provably left the request unprocessed, and to write the response head. Invariant:
 //! every decision of an exchange comes from the one epoch it was started with.
 
+mod grpc;
 mod request;
 mod response;
 
@@ -15,11 +16,12 @@ use crate::balance::{EndpointId, Local};
 use crate::epoch::{Backend, Claim, Epoch, Listener, Port, Settings};
 use crate::fault::Fault;
 use crate::filter::{Filters, cors, cors_of, redirect, redirect_of};
+use crate::h1::encode::Text;
 use crate::http::RequestHead;
 use crate::ir::{Cors, Protocol};
 use crate::table::{Hit, Mirror, Rule, WeightedBackend};
 
-pub use self::response::{Delivery, write_reply};
+pub use self::response::{Answer, Delivery};
 
 /// Who asks: facts of the connection that a request arrived on.
 #[derive(Clone, Copy, Debug)]
@@ -175,7 +177,7 @@ fn empty<'e>(fault: Fault) -> Reply<'e> {
 fn preflight(cors: Option<&Cors>, head: &RequestHead) -> Option<Vec<u8>> {
     let cors = cors.filter(|_| cors::is_preflight(head))?;
     let mut fields = Vec::with_capacity(FIELDS_BYTES);
-    cors::preflight(cors, head, &mut fields);
+    cors::preflight(cors, head, &mut Text(&mut fields));
     Some(fields)
 }
 

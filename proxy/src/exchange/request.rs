@@ -2,16 +2,14 @@
 
 use super::{Client, Forward};
 use crate::filter::{header, rewrite};
-use crate::h1::encode;
-use crate::http::{Known, RequestHead};
+use crate::http::{HeadWriter, Known, RequestHead};
 use crate::ir::Protocol;
 
 impl Forward<'_> {
-    /// Appends the HTTP/1.1 request head for the backend: canonical (or rewritten) path, one Host,
-    /// end-to-end fields after the header modifiers, `X-Forwarded-*`, one framing field.
-    pub fn write_request(&self, head: &RequestHead, client: Client<'_>, out: &mut Vec<u8>) {
+    /// Writes the request head for the backend: canonical (or rewritten) path, one Host, end-to-end
+    /// fields after the header modifiers, `X-Forwarded-*`, one framing field.
+    pub fn write_request(&self, head: &RequestHead, client: Client<'_>, out: &mut impl HeadWriter) {
         self.write_target(head, out);
-        self.write_host(head, out);
         let modifiers = self.filters().request_headers();
         let trusted = self.settings.trusted_hops > 0;
         let mut seen = Forwarded::default();
@@ -30,42 +28,37 @@ impl Forward<'_> {
                 _ => false,
             };
             if !ours && header::keeps(modifiers.clone(), name) {
-                encode::field(out, name, value);
+                out.field(name, value);
             }
         }
         self.write_forwarded(head, client, &seen, out);
-        header::additions(modifiers, |name, value| encode::field(out, name, value));
+        header::additions(modifiers, |name, value| out.field(name, value));
         if head.websocket {
-            out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+            out.websocket();
         } else if head.te_trailers {
-            out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
+            out.takes_trailers();
         }
-        encode::framing(out, head.framing);
-        encode::end(out);
+        out.framing(head.framing);
+        out.end();
     }
 
-    fn write_target(&self, head: &RequestHead, out: &mut Vec<u8>) {
-        let path = self.filters().rewritten_path();
-        let Some(modifier) = path.filter(|_| head.path() != "*") else {
-            return encode::request_line(out, head.method_str(), head.path(), head.query());
-        };
-        out.extend_from_slice(head.method_str().as_bytes());
-        out.push(b' ');
-        rewrite::path(modifier, head.path(), self.prefix, out);
-        if let Some(query) = head.query() {
-            out.push(b'?');
-            out.extend_from_slice(query.as_bytes());
-        }
-        out.extend_from_slice(b" HTTP/1.1\r\n");
-    }
-
-    fn write_host(&self, head: &RequestHead, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"host: ");
-        match self.filters().rewritten_host() {
+    fn write_target(&self, head: &RequestHead, out: &mut impl HeadWriter) {
+        let filters = self.filters();
+        let scheme = if self.backend.tls.is_some() { "https" } else { "http" };
+        let authority = |out: &mut Vec<u8>| match filters.rewritten_host() {
             Some(hostname) => out.extend(hostname.bytes().filter(u8::is_ascii_graphic)),
             None => out.extend_from_slice(head.authority().as_bytes()),
-        }
-        out.extend_from_slice(b"\r\n");
+        };
+        out.request(head.method_str(), scheme, authority, |out| {
+            match filters.rewritten_path().filter(|_| head.path() != "*") {
+                Some(modifier) => rewrite::path(modifier, head.path(), self.prefix, out),
+                None => out.extend_from_slice(head.path().as_bytes()),
+            }
+            if let Some(query) = head.query() {
+                out.push(b'?');
+                out.extend_from_slice(query.as_bytes());
+            }
+        });
     }
 
     fn write_forwarded(
@@ -73,27 +66,26 @@ impl Forward<'_> {
         head: &RequestHead,
         client: Client<'_>,
         seen: &Forwarded<'_>,
-        out: &mut Vec<u8>,
+        out: &mut impl HeadWriter,
     ) {
-        out.extend_from_slice(b"x-forwarded-for: ");
-        if let Some(hops) = seen.hops {
-            out.extend_from_slice(hops);
-            out.extend_from_slice(b", ");
-        }
-        out.extend_from_slice(client.address.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        out.field_of(b"x-forwarded-for", |out| {
+            if let Some(hops) = seen.hops {
+                out.extend_from_slice(hops);
+                out.extend_from_slice(b", ");
+            }
+            out.extend_from_slice(client.address.as_bytes());
+        });
         // What the route sets or removes replaces ours, as it does a received field.
         let ours = |name: &[u8]| header::keeps(self.filters().request_headers(), name);
         if !seen.proto && ours(b"x-forwarded-proto") {
-            out.extend_from_slice(match self.protocol {
-                Protocol::Tls => b"x-forwarded-proto: https\r\n".as_slice(),
-                Protocol::Http | Protocol::Tcp | Protocol::Udp => b"x-forwarded-proto: http\r\n",
-            });
+            let protocol: &[u8] = match self.protocol {
+                Protocol::Tls => b"https",
+                Protocol::Http | Protocol::Tcp | Protocol::Udp => b"http",
+            };
+            out.field(b"x-forwarded-proto", protocol);
         }
         if !seen.host && !head.host().is_empty() && ours(b"x-forwarded-host") {
-            out.extend_from_slice(b"x-forwarded-host: ");
-            out.extend_from_slice(head.authority().as_bytes());
-            out.extend_from_slice(b"\r\n");
+            out.field(b"x-forwarded-host", head.authority().as_bytes());
         }
     }
 }

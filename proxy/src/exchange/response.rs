@@ -1,10 +1,11 @@
 //! The response head as the client gets it: the backend's, or one of our own.
 
 use super::Forward;
+use super::grpc;
 use crate::fault::Fault;
 use crate::filter::{cors, cors_of, header};
 use crate::h1::encode;
-use crate::http::{Framing, Known, Method, RequestHead, ResponseHead, Version};
+use crate::http::{Framing, HeadWriter, Known, Method, RequestHead, ResponseHead, Version};
 use crate::table::Rule;
 
 /// How a response travels to the client.
@@ -19,7 +20,8 @@ pub struct Delivery {
 impl Delivery {
     /// Decides framing and persistence for a final `response` to `request`.
     ///
-    /// A body of unknown length becomes chunked for HTTP/1.1 and close-delimited for HTTP/1.0.
+    /// A body of unknown length becomes chunked for HTTP/1.1 and close-delimited for HTTP/1.0; a
+    /// stream of HTTP/2 ends by itself.
     /// `keep` says whether client and gateway both want the connection kept.
     #[must_use]
     pub fn of(request: &RequestHead, response: &ResponseHead, keep: bool) -> Self {
@@ -28,7 +30,7 @@ impl Delivery {
             (Framing::None | Framing::Length(_), _) => {
                 Self { framing: response.framing, keep_alive }
             }
-            (Framing::Chunked | Framing::UntilClose, Version::Http11) => {
+            (Framing::Chunked | Framing::UntilClose, Version::Http11 | Version::Http2) => {
                 Self { framing: Framing::Chunked, keep_alive }
             }
             (Framing::Chunked | Framing::UntilClose, Version::Http10) => {
@@ -39,15 +41,15 @@ impl Delivery {
 }
 
 impl Forward<'_> {
-    /// Appends the head of a final response, after the header modifiers.
+    /// Writes the head of a final response, after the header modifiers.
     pub fn write_response(
         &self,
         request: &RequestHead,
         response: &ResponseHead,
         delivery: Delivery,
-        out: &mut Vec<u8>,
+        out: &mut impl HeadWriter,
     ) {
-        encode::status_line(out, response.status, response.reason.of(&response.arena));
+        out.status(response.status, response.reason.of(&response.arena));
         let modifiers = self.filters().response_headers();
         let cors = self.filters().cors();
         let bodiless = delivery.framing == Framing::None;
@@ -56,79 +58,108 @@ impl Forward<'_> {
             let ours = (known == Known::ContentLength && !bodiless)
                 || (cors.is_some() && cors::owns(name));
             if !ours && header::keeps(modifiers.clone(), name) {
-                encode::field(out, name, value);
+                out.field(name, value);
             }
         }
         if let Some(cors) = cors {
             cors::response(cors, request, |name| header::keeps(modifiers.clone(), name), out);
         }
-        header::additions(modifiers, |name, value| encode::field(out, name, value));
-        encode::framing(out, delivery.framing);
-        write_persistence(request.version, delivery.keep_alive, out);
-        encode::end(out);
+        header::additions(modifiers, |name, value| out.field(name, value));
+        out.framing(delivery.framing);
+        out.persistence(request.version, delivery.keep_alive);
+        out.end();
     }
 
-    /// Appends an interim (1xx) response; 101 keeps its upgrade fields.
-    pub fn write_interim(&self, response: &ResponseHead, out: &mut Vec<u8>) {
-        encode::status_line(out, response.status, response.reason.of(&response.arena));
+    /// Writes an interim (1xx) response; 101 keeps its upgrade fields.
+    pub fn write_interim(&self, response: &ResponseHead, out: &mut impl HeadWriter) {
+        out.status(response.status, response.reason.of(&response.arena));
         for (name, value, known) in response.end_to_end() {
             if known != Known::ContentLength {
-                encode::field(out, name, value);
+                out.field(name, value);
             }
         }
         if response.websocket {
             let modifiers = self.filters().response_headers();
-            header::additions(modifiers, |name, value| encode::field(out, name, value));
-            out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+            header::additions(modifiers, |name, value| out.field(name, value));
+            out.websocket();
         }
-        encode::end(out);
+        out.end();
     }
 }
 
-/// Appends a whole answer of the gateway's own. `fields` are [`super::Reply::fields`], `rule` is the
-/// rule that the request belongs to and its head: a script of another origin may read our answers
-/// as it may read a backend's. `debug` names the reason in a field.
-pub fn write_reply(
-    fault: Fault,
-    fields: Option<&[u8]>,
-    rule: Option<(&Rule, &RequestHead)>,
-    (method, version): (Method, Version),
-    keep_alive: bool,
-    debug: bool,
-    out: &mut Vec<u8>,
-) {
-    let Some(status) = fault.status() else { return };
-    let phrase = encode::reason_phrase(status).as_bytes();
-    encode::status_line(out, status, phrase);
-    out.extend_from_slice(fields.unwrap_or_default());
-    if let Some((rule, head)) = rule.filter(|_| fault != Fault::Preflight)
-        && let Some(cors) = cors_of(&rule.filters)
-    {
-        cors::response(cors, head, |_| true, out);
-    }
-    if debug {
-        encode::field(out, b"x-ringway-reason", fault.code().as_bytes());
-    }
-    let body = if fields.is_some() { b"".as_slice() } else { phrase };
-    if !body.is_empty() {
-        encode::field(out, b"content-type", b"text/plain");
-    }
-    if status != 204 {
-        let length = body.len() + usize::from(!body.is_empty());
-        encode::framing(out, Framing::Length(length as u64));
-    }
-    write_persistence(version, keep_alive, out);
-    encode::end(out);
-    if method != Method::Head && !body.is_empty() {
-        out.extend_from_slice(body);
-        out.push(b'\n');
-    }
+/// An answer of the gateway's own.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// Why; its status is the answer's.
+    pub fault: Fault,
+    /// [`super::Reply::fields`].
+    pub fields: Option<&'a [u8]>,
+    /// The request; `None` if it could not be read.
+    pub request: Option<&'a RequestHead>,
+    /// The rule that it belongs to: a script of another origin may read our answers as it may read
+    /// a backend's.
+    pub rule: Option<&'a Rule>,
+    /// The connection is kept behind it.
+    pub keep_alive: bool,
+    /// Name the reason in a field.
+    pub debug: bool,
 }
 
-fn write_persistence(version: Version, keep_alive: bool, out: &mut Vec<u8>) {
-    match (version, keep_alive) {
-        (Version::Http11, true) => {}
-        (Version::Http10, true) => out.extend_from_slice(b"connection: keep-alive\r\n"),
-        (_, false) => out.extend_from_slice(b"connection: close\r\n"),
+impl Answer<'_> {
+    /// The status that is sent, if anything is.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.fault.status().map(|status| if self.grpc() { 200 } else { status })
+    }
+
+    /// Writes the head; `false` if there is nothing to say.
+    pub fn write_head(&self, out: &mut impl HeadWriter) -> bool {
+        let Some(status) = self.fault.status() else { return false };
+        let grpc = self.grpc();
+        let body = self.text(status);
+        out.status(if grpc { 200 } else { status }, b"");
+        out.lines(self.fields.unwrap_or_default());
+        if let (Some(rule), Some(head)) = (self.rule, self.request)
+            && self.fault != Fault::Preflight
+            && let Some(cors) = cors_of(&rule.filters)
+        {
+            cors::response(cors, head, |_| true, out);
+        }
+        if self.debug {
+            out.field(b"x-ringway-reason", self.fault.code().as_bytes());
+        }
+        if grpc {
+            grpc::write_status(status, self.fault, out);
+        } else if !body.is_empty() {
+            out.field(b"content-type", b"text/plain");
+        }
+        if status != 204 {
+            out.framing(Framing::Length(body.len() as u64));
+        }
+        let version = self.request.map_or(Version::Http11, |head| head.version);
+        out.persistence(version, self.keep_alive);
+        out.end();
+        true
+    }
+
+    /// Its body, empty where there is none.
+    #[must_use]
+    pub fn body(&self) -> &'static str {
+        match self.fault.status() {
+            Some(_) if self.request.is_some_and(|head| head.method == Method::Head) => "",
+            Some(status) => self.text(status),
+            None => "",
+        }
+    }
+
+    fn text(&self, status: u16) -> &'static str {
+        if self.fields.is_some() || self.grpc() { "" } else { encode::reason_line(status) }
+    }
+
+    /// Whether it is told in a gRPC status: to a gRPC client, but for what browsers and redirects
+    /// need.
+    fn grpc(&self) -> bool {
+        self.fields.is_none()
+            && (self.rule.is_some_and(|rule| rule.grpc) || self.request.is_some_and(grpc::is_call))
     }
 }

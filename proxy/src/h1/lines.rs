@@ -67,7 +67,7 @@ impl Options {
     pub(super) fn keep_alive(self, version: Version) -> bool {
         match version {
             Version::Http10 => self.keep_alive && !self.close,
-            Version::Http11 => !self.close,
+            Version::Http11 | Version::Http2 => !self.close,
         }
     }
 }

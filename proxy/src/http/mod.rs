@@ -9,9 +9,11 @@
 pub mod authority;
 pub mod field;
 pub mod path;
+pub mod write;
 
 use crate::h1::scan::Scan;
 pub use field::{Field, Known};
+pub use write::HeadWriter;
 
 /// A byte range of a head's arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +42,7 @@ pub enum Method {
     Other,
 }
 
-/// HTTP/1 minor version.
+/// HTTP version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// HTTP/1.0.
@@ -48,6 +50,8 @@ pub enum Version {
     /// HTTP/1.1.
     #[default]
     Http11,
+    /// HTTP/2.
+    Http2,
 }
 
 /// How a message's body is delimited: decided once, RFC 9112 section 6.3.
@@ -58,7 +62,7 @@ pub enum Framing {
     None,
     /// Exactly this many bytes.
     Length(u64),
-    /// Chunked coding.
+    /// Chunked coding; in HTTP/2, whose streams end by themselves, a length that is not known.
     Chunked,
     /// Until the connection closes (responses only).
     UntilClose,

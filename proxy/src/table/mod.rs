@@ -61,6 +61,8 @@ pub struct Rule {
     pub route: Arc<str>,
     /// Position in its route.
     pub index: usize,
+    /// Of a GRPCRoute: what we answer ourselves is a gRPC status.
+    pub grpc: bool,
     /// Filters in order.
     pub filters: Vec<Filter>,
     /// Weighted backends of weight > 0, in order.

@@ -165,8 +165,8 @@ fn compile_rule(
     };
     let mirrors = mirrors_of(&rule.filters, |key| keep(slots.backends.lease(key, Lease)));
     let policy = compile_policy(rule, mirrors, &backends);
-    let (route, filters) = (Arc::clone(&route.name), rule.filters.clone());
-    Rule { route, index, filters, backends, cursor, policy }
+    let (name, filters) = (Arc::clone(&route.name), rule.filters.clone());
+    Rule { route: name, index, grpc: route.grpc, filters, backends, cursor, policy }
 }
 
 /// `None` for the many rules that ask for nothing of it.

@@ -246,6 +246,7 @@ fn version(version: Version) -> String {
     match version {
         Version::Http10 => "1.0".into(),
         Version::Http11 => "1.1".into(),
+        Version::Http2 => "2".into(),
     }
 }
 

@@ -13,6 +13,7 @@ use proxy::exchange::{Delivery, Forward};
 use proxy::fault::Fault;
 use proxy::h1;
 use proxy::h1::body::{BodyReader, BodyWriter};
+use proxy::h1::encode::Text;
 use proxy::http::{RequestHead, ResponseHead, Version};
 use proxy::limits;
 use runtime::{Abort, Runtime, Size};
@@ -129,7 +130,7 @@ impl<R: Runtime> Downstream<R> {
     ) -> Ended {
         let mut out = std::mem::take(&mut scratch.out);
         out.clear();
-        tried.forward.write_request(&scratch.request, self.client(), &mut out);
+        tried.forward.write_request(&scratch.request, self.client(), &mut Text(&mut out));
         let with_head = tried.body_with_head(self.reader.input.bytes(), &mut out);
         trace.bytes_in = with_head.unwrap_or(0) as u64;
         match upstream.sink_send(out).await {
@@ -297,7 +298,7 @@ async fn download_half<'e, R: Runtime>(
     if response.websocket {
         let mut head = std::mem::take(out);
         head.clear();
-        forward.write_interim(response, &mut head);
+        forward.write_interim(response, &mut Text(&mut head));
         return match writer.send(head).await {
             Ok(head) => {
                 *out = head;
@@ -309,7 +310,7 @@ async fn download_half<'e, R: Runtime>(
     let delivery = Delivery::of(request, response, keep.get() && flight.may_keep());
     let mut head = std::mem::take(out);
     head.clear();
-    forward.write_response(request, response, delivery, &mut head);
+    forward.write_response(request, response, delivery, &mut Text(&mut head));
     let mut body = BodyReader::new(response.framing);
     let mut encoder = BodyWriter::new(delivery.framing);
     match relay::download(writer, upstream, &mut body, &mut encoder, head, &mut trace.bytes_out)
@@ -375,7 +376,7 @@ async fn read_final_head<R: Runtime>(
         if request.version == Version::Http11 {
             let mut head = std::mem::take(out);
             head.clear();
-            forward.write_interim(response, &mut head);
+            forward.write_interim(response, &mut Text(&mut head));
             let gone = Failure { fault: Fault::ClientGone, begun: true, unanswered: false };
             *out = writer.send(head).await.map_err(|_| gone)?;
         }

@@ -4,11 +4,12 @@ use std::io;
 use std::rc::Rc;
 
 use proxy::epoch::Port;
-use proxy::exchange::{self, Client, Reply, Step};
+use proxy::exchange::{self, Answer, Client, Reply, Step};
 use proxy::fault::Fault;
 use proxy::h1;
 use proxy::h1::body::BodyReader;
-use proxy::http::{Method, RequestHead, Version};
+use proxy::h1::encode::Text;
+use proxy::http::RequestHead;
 use proxy::ir::Protocol;
 use proxy::limits;
 use runtime::{Runtime, Size};
@@ -245,18 +246,20 @@ impl<R: Runtime> Writer<R> {
         trace: &mut Trace<'_>,
     ) -> io::Result<()> {
         trace.fault = Some(fault);
-        let head = &scratch.request;
-        let (method, version) = if matches!(fault, Fault::Malformed(_) | Fault::HeaderTimeout) {
-            (Method::Get, Version::Http11)
-        } else {
-            (head.method, head.version)
+        let unread = matches!(fault, Fault::Malformed(_) | Fault::HeaderTimeout);
+        let answer = Answer {
+            fault,
+            fields,
+            request: (!unread).then_some(&scratch.request),
+            rule: trace.rule,
+            keep_alive: keep,
+            debug: installed.epoch.settings.debug_header,
         };
         let mut out = std::mem::take(&mut scratch.out);
         out.clear();
-        let debug = installed.epoch.settings.debug_header;
-        let rule = trace.rule.map(|rule| (rule, head));
-        exchange::write_reply(fault, fields, rule, (method, version), keep, debug, &mut out);
-        trace.answered(fault.status().unwrap_or(0), out.len());
+        answer.write_head(&mut Text(&mut out));
+        out.extend_from_slice(answer.body().as_bytes());
+        trace.answered(answer.status().unwrap_or(0), out.len());
         scratch.out = self.send(out).await?;
         Ok(())
     }

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use proxy::balance::EndpointId;
 use proxy::exchange::{Client, Forward};
 use proxy::h1;
+use proxy::h1::encode::Text;
 use proxy::http::{Method, RequestHead, ResponseHead};
 use proxy::limits;
 use proxy::table::Policy;
@@ -65,7 +66,7 @@ impl Mirrors {
             return None;
         }
         let mut copy = Vec::new();
-        forward.write_request(head, client, &mut copy);
+        forward.write_request(head, client, &mut Text(&mut copy));
         Some(Self { slots, head: copy, method: head.method, sent: Cell::new(false) })
     }
 

@@ -9,9 +9,8 @@
 
 use std::sync::Arc;
 
-use crate::h1::encode;
 use crate::http::field;
-use crate::http::{Method, RequestHead};
+use crate::http::{HeadWriter, Method, RequestHead};
 use crate::ir::Cors;
 
 /// Whether `head` asks for permission and nothing else.
@@ -29,8 +28,8 @@ pub fn owns(name: &[u8]) -> bool {
     name.starts_with(b"access-control-")
 }
 
-/// Appends the field lines of the answer to a preflight.
-pub fn preflight(cors: &Cors, head: &RequestHead, out: &mut Vec<u8>) {
+/// Writes the fields of the answer to a preflight.
+pub fn preflight(cors: &Cors, head: &RequestHead, out: &mut impl HeadWriter) {
     let method = field(head, b"access-control-request-method");
     let headers = field(head, b"access-control-request-headers");
     // `*` for methods is remembered by browsers for all of them, so it is said where it may be;
@@ -40,35 +39,35 @@ pub fn preflight(cors: &Cors, head: &RequestHead, out: &mut Vec<u8>) {
     if let Some(origin) = allowed(cors, head) {
         shared(cors, origin, |_| true, out);
         match method.filter(|_| echoes_method) {
-            Some(method) => encode::field(out, ALLOW_METHODS, method),
+            Some(method) => out.field(ALLOW_METHODS, method),
             None => list(ALLOW_METHODS, &cors.allow_methods, out),
         }
         match headers {
-            Some(headers) if echoes_headers => encode::field(out, ALLOW_HEADERS, headers),
+            Some(headers) if echoes_headers => out.field(ALLOW_HEADERS, headers),
             None if echoes_headers => {}
             Some(_) | None => list(ALLOW_HEADERS, &cors.allow_headers, out),
         }
         list(EXPOSE_HEADERS, exposed(cors), out);
-        encode::field(out, MAX_AGE, itoa::Buffer::new().format(cors.max_age).as_bytes());
+        out.field(MAX_AGE, itoa::Buffer::new().format(cors.max_age).as_bytes());
     }
     if depends_on_origin(cors) {
-        encode::field(out, b"vary", b"origin");
+        out.field(b"vary", b"origin");
     }
     if echoes_method {
-        encode::field(out, b"vary", b"access-control-request-method");
+        out.field(b"vary", b"access-control-request-method");
     }
     if echoes_headers {
-        encode::field(out, b"vary", b"access-control-request-headers");
+        out.field(b"vary", b"access-control-request-headers");
     }
 }
 
-/// Appends what an actual response says to the asking origin, but for the fields that are not
+/// Writes what an actual response says to the asking origin, but for the fields that are not
 /// `wanted`: what the route's own modifiers set or remove.
 pub fn response(
     cors: &Cors,
     head: &RequestHead,
     wanted: impl Fn(&[u8]) -> bool,
-    out: &mut Vec<u8>,
+    out: &mut impl HeadWriter,
 ) {
     if let Some(origin) = allowed(cors, head) {
         shared(cors, origin, &wanted, out);
@@ -78,18 +77,18 @@ pub fn response(
     }
     // Also without an Origin: a cache may hold this answer ready for a request that has one.
     if depends_on_origin(cors) && wanted(b"vary") {
-        encode::field(out, b"vary", b"origin");
+        out.field(b"vary", b"origin");
     }
 }
 
 /// What preflights and actual responses have in common.
-fn shared(cors: &Cors, origin: &[u8], wanted: impl Fn(&[u8]) -> bool, out: &mut Vec<u8>) {
+fn shared(cors: &Cors, origin: &[u8], wanted: impl Fn(&[u8]) -> bool, out: &mut impl HeadWriter) {
     if wanted(ALLOW_ORIGIN) {
         let value = if depends_on_origin(cors) { origin } else { b"*" };
-        encode::field(out, ALLOW_ORIGIN, value);
+        out.field(ALLOW_ORIGIN, value);
     }
     if cors.allow_credentials && wanted(ALLOW_CREDENTIALS) {
-        encode::field(out, ALLOW_CREDENTIALS, b"true");
+        out.field(ALLOW_CREDENTIALS, b"true");
     }
 }
 
@@ -99,21 +98,18 @@ fn exposed(cors: &Cors) -> &[Arc<str>] {
     if unsaid { &[] } else { &cors.expose_headers }
 }
 
-/// One field line with all names, if there are any.
-fn list(name: &[u8], values: &[Arc<str>], out: &mut Vec<u8>) {
-    let mut separator = b"".as_slice();
-    for value in values.iter().filter(|value| field::is_token(value)) {
-        if separator.is_empty() {
-            out.extend_from_slice(name);
-            out.extend_from_slice(b": ");
+/// One field with all names, if there are any.
+fn list(name: &[u8], values: &[Arc<str>], out: &mut impl HeadWriter) {
+    let names = || values.iter().filter(|value| field::is_token(value));
+    if names().next().is_none() {
+        return;
+    }
+    out.field_of(name, |out| {
+        for (at, value) in names().enumerate() {
+            out.extend_from_slice(if at == 0 { b"" } else { b", " });
+            out.extend_from_slice(value.as_bytes());
         }
-        out.extend_from_slice(separator);
-        out.extend_from_slice(value.as_bytes());
-        separator = b", ";
-    }
-    if !separator.is_empty() {
-        out.extend_from_slice(b"\r\n");
-    }
+    });
 }
 
 fn is_any(values: &[Arc<str>]) -> bool {

@@ -2,6 +2,7 @@
 //! `tests/filters.rs`, through a whole exchange.
 
 use super::*;
+use crate::h1::encode::Text;
 
 fn names(list: &[&str]) -> Vec<Arc<str>> {
     list.iter().map(|name| (*name).into()).collect()
@@ -29,7 +30,7 @@ fn asking(fields: &[(&str, &str)]) -> RequestHead {
 
 fn answer(cors: &Cors, head: &RequestHead) -> Vec<String> {
     let mut out = Vec::new();
-    preflight(cors, head, &mut out);
+    preflight(cors, head, &mut Text(&mut out));
     lines(&out)
 }
 
@@ -169,7 +170,7 @@ fn an_actual_response_names_origin_credentials_and_readable_fields() {
     };
     let run = |head: &RequestHead, hidden: &[u8]| {
         let mut out = Vec::new();
-        response(&cors, head, |name| name != hidden, &mut out);
+        response(&cors, head, |name| name != hidden, &mut Text(&mut out));
         lines(&out)
     };
     let get = |origin| head("GET", &[("Origin", origin)]);

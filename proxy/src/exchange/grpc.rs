@@ -1,0 +1,59 @@
+//! What gRPC clients are told when we answer ourselves: a status of theirs in the head of a response
+//! without body ("Trailers-Only").
+//!
+//! The mapping is gRPC's own, <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>,
+//! with the codes that a proxy's timeout stands for. It reads no messages. Only `response` calls it.
+
+use crate::fault::Fault;
+use crate::http::{HeadWriter, RequestHead};
+
+/// Whether a request is a gRPC call: by its content type, which gRPC-Web does not share.
+pub(super) fn is_call(head: &RequestHead) -> bool {
+    let mut fields = head.end_to_end();
+    let content = fields.find(|(name, _, _)| *name == b"content-type");
+    content.is_some_and(|(_, value, _)| {
+        let (start, rest) = value.split_at_checked(TYPE.len()).unwrap_or((value, b""));
+        start.eq_ignore_ascii_case(TYPE) && matches!(rest.first(), None | Some(b'+' | b';'))
+    })
+}
+
+/// Writes what tells `status` of HTTP, which came about by `fault`.
+pub(super) fn write_status(status: u16, fault: Fault, out: &mut impl HeadWriter) {
+    out.field(b"content-type", TYPE);
+    out.field(b"grpc-status", itoa::Buffer::new().format(code(status)).as_bytes());
+    out.field(b"grpc-message", fault.meaning().as_bytes());
+}
+
+fn code(status: u16) -> u8 {
+    match status {
+        400 | 500 => INTERNAL,
+        401 => UNAUTHENTICATED,
+        403 => PERMISSION_DENIED,
+        404 => UNIMPLEMENTED,
+        408 | 504 => DEADLINE_EXCEEDED,
+        429 | 502 | 503 => UNAVAILABLE,
+        _ => UNKNOWN,
+    }
+}
+
+const TYPE: &[u8] = b"application/grpc";
+const UNKNOWN: u8 = 2;
+const DEADLINE_EXCEEDED: u8 = 4;
+const PERMISSION_DENIED: u8 = 7;
+const UNIMPLEMENTED: u8 = 12;
+const INTERNAL: u8 = 13;
+const UNAVAILABLE: u8 = 14;
+const UNAUTHENTICATED: u8 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_can_stand_in_a_message() {
+        for fault in Fault::ALL {
+            let plain = |byte| matches!(byte, b' '..=b'~') && byte != b'%';
+            assert!(fault.meaning().bytes().all(plain), "{fault:?}");
+        }
+    }
+}

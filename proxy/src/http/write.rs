@@ -1,0 +1,69 @@
+//! Heads on their way out, whatever the version: who writes one says what it holds, a [`HeadWriter`]
+//! says how it looks.
+//!
+//! `exchange` and `filter` write through it; `h1` and `h2` implement it. It decides nothing: what a
+//! version has no place for (a reason phrase, `Connection`) its writer leaves out. Invariant: names,
+//! values and targets go out as they are given.
+
+use super::{Framing, Version};
+
+/// Writes one head: [`HeadWriter::request`] or [`HeadWriter::status`] first, then its fields, then
+/// [`HeadWriter::end`].
+pub trait HeadWriter {
+    /// Begins a request; `authority` and `target` append their text.
+    fn request(
+        &mut self,
+        method: &str,
+        scheme: &str,
+        authority: impl FnOnce(&mut Vec<u8>),
+        target: impl FnOnce(&mut Vec<u8>),
+    );
+    /// Begins a response; an empty `reason` takes the registered phrase.
+    fn status(&mut self, status: u16, reason: &[u8]);
+    /// One field.
+    fn field(&mut self, name: &[u8], value: &[u8]);
+    /// One field whose value `write` appends in pieces.
+    fn field_of(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>));
+    /// How the body is delimited.
+    fn framing(&mut self, framing: Framing);
+    /// The sender takes trailers.
+    fn takes_trailers(&mut self);
+    /// The message asks for a WebSocket, or agrees to one.
+    fn websocket(&mut self);
+    /// Whether the connection is kept behind this response, said in the way of the client's version.
+    fn persistence(&mut self, version: Version, keep_alive: bool);
+    /// Ends the head.
+    fn end(&mut self);
+
+    /// Fields given as whole lines; see [`lines`].
+    fn lines(&mut self, text: &[u8]) {
+        for (name, value) in lines(text) {
+            self.field(name, value);
+        }
+    }
+}
+
+/// The fields of `text`, which is made of lines `name: value CRLF` and nothing else: how trailers and
+/// the fields of our own answers are kept.
+pub fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let end = memchr::memchr(b'\r', rest)?;
+        let line = &rest[..end];
+        rest = rest.get(end + 2..).unwrap_or_default();
+        let colon = memchr::memchr(b':', line)?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii_start()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_back_as_they_were_written() {
+        let fields: Vec<_> = lines(b"a: 1\r\nb: x: y\r\nc: \r\n").collect();
+        assert_eq!(fields, [(&b"a"[..], &b"1"[..]), (b"b", b"x: y"), (b"c", b"")]);
+        assert_eq!(lines(b"").count(), 0);
+    }
+}
