@@ -16,6 +16,7 @@ pub mod exchange;
 pub mod fault;
 pub mod filter;
 pub mod h1;
+pub mod h2;
 pub mod http;
 pub mod ir;
 pub mod limits;
