@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use proxy::ir::Tls;
+use proxy::ir::{ListenerKind, Tls};
 use proxy::tls::{Claimant, Config, Session, read_pem};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -36,7 +36,8 @@ fn sides(version: &'static SupportedProtocolVersion) -> (Arc<ClientConfig>, Rc<C
         .with_no_client_auth();
     let (name, tls) =
         ("l".into(), Arc::new(Tls { certificates: vec![certificate], clients: None }));
-    let claimant = Claimant { name: &name, hostname: None, tls: Some(&tls) };
+    let claimant =
+        Claimant { name: &name, kind: ListenerKind::Http, hostname: None, tls: Some(&tls) };
     (Arc::new(client), Rc::new(Config::of([claimant], &[1; 32], None)))
 }
 

@@ -37,11 +37,14 @@ pub(crate) async fn secure<R: Runtime>(
     (send, recv): (&mut SendHalf<R>, &mut RecvHalf<R>),
     session: &Rc<RefCell<Session>>,
     input: &mut Input,
-) -> Result<(), Insecure> {
+) -> Result<Secured, Insecure> {
     loop {
         let mut cipher = std::mem::take(&mut send.cipher);
         if session.borrow_mut().take_output(&mut cipher) {
             send.send_cipher(cipher).await?;
+        }
+        if session.borrow().is_passed_through() {
+            return Ok(Secured::Passed);
         }
         if session.borrow().is_established() {
             break;
@@ -62,7 +65,15 @@ pub(crate) async fn secure<R: Runtime>(
     }
     recv.tls = Some(Rc::clone(session));
     send.tls = Some(Rc::clone(session));
-    Ok(())
+    Ok(Secured::Here)
+}
+
+/// Where a client's TLS ends.
+pub(crate) enum Secured {
+    /// Here: both halves speak through the session.
+    Here,
+    /// At a backend: the connection stays plain, and the session has the bytes that came already.
+    Passed,
 }
 
 /// Why a handshake ended without a session.

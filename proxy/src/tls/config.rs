@@ -1,32 +1,37 @@
 //! The TLS side of one port: which listener claims a ClientHello, and with which certificate.
 //!
 //! Built per shard at install, read by `session`. Each listener has a rustls configuration of its
-//! own, and with it ticket keys of its own. Invariant: a listener that did not change keeps its
+//! own, and with it ticket keys of its own; a TLS listener without certificates has none, and the
+//! client's TLS passes it by. Invariant: a listener that did not change keeps its
 //! configuration, so resumption and memory survive an edit elsewhere.
 
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
 use super::certificate;
+use super::clients::Validation;
 use super::ticket::Seed;
 use crate::epoch::Port;
-use crate::ir::{self, Hostname};
+use crate::ir::{self, Hostname, ListenerKind};
 
-/// What is offered by ALPN, preferred first. HTTP/2 joins here once the engine speaks it.
-const ALPN: &[&[u8]] = &[b"http/1.1"];
+/// What listeners for HTTP agree to by ALPN, preferred first. HTTP/2 (`h2`) joins here once the
+/// engine speaks it.
+const ALPN_HTTP: &[&[u8]] = &[b"http/1.1"];
 
 /// TLS configuration of one port as one shard uses it: built per shard at install, since rustls
 /// configurations hold locks and caches of their own.
 pub struct Config {
-    listeners: Vec<Listener>,
+    listeners: Vec<Rc<Listener>>,
+    passes_some: bool,
     seed_id: [u8; 32],
 }
 
@@ -35,6 +40,8 @@ pub struct Config {
 pub struct Claimant<'a> {
     /// `namespace/gateway/listener`.
     pub name: &'a Arc<str>,
+    /// Whether HTTP or a relayed stream is inside.
+    pub kind: ListenerKind,
     /// The hostname it claims; `None` claims every name, and clients that send none.
     pub hostname: Option<&'a Hostname>,
     /// Its certificates.
@@ -44,18 +51,29 @@ pub struct Claimant<'a> {
 /// The answer to a ClientHello.
 pub(super) enum Choice<'c> {
     /// Serve with this.
-    Serve(&'c Arc<ServerConfig>),
+    Serve(&'c Rc<Listener>, &'c Arc<ServerConfig>),
+    /// The client's TLS is for a backend of this listener to end.
+    PassThrough(&'c Rc<Listener>),
     /// A listener claims the name, but has no certificate that can serve.
     Unusable,
     /// No listener claims the name.
     Unclaimed,
 }
 
-struct Listener {
-    name: Arc<str>,
+/// One listener as sessions know it.
+pub(super) struct Listener {
+    pub(super) name: Arc<str>,
+    pub(super) kind: ListenerKind,
     hostname: Option<Hostname>,
     tls: Option<Arc<ir::Tls>>,
-    server: Option<Arc<ServerConfig>>,
+    server: Option<Server>,
+}
+
+/// What a listener with a usable certificate serves with.
+#[derive(Clone)]
+struct Server {
+    config: Arc<ServerConfig>,
+    clients: Option<Arc<Validation>>,
 }
 
 /// The usable certificates of one listener, in the order of its `certificateRefs`.
@@ -69,6 +87,7 @@ impl Config {
     pub fn new(port: &Port, ticket_seed: &[u8; 32], previous: Option<&Self>) -> Self {
         let claimants = port.listeners.iter().map(|listener| Claimant {
             name: &listener.name,
+            kind: listener.kind,
             hostname: listener.hostname.as_ref(),
             tls: listener.tls.as_ref(),
         });
@@ -86,25 +105,33 @@ impl Config {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let seed = Seed::new(ticket_seed);
         let previous = previous.filter(|previous| previous.seed_id == seed.id());
-        let listeners = claimants
+        let listeners: Vec<_> = claimants
             .into_iter()
             .map(|claimant| Listener {
                 name: claimant.name.clone(),
+                kind: claimant.kind,
                 hostname: claimant.hostname.cloned(),
                 tls: claimant.tls.cloned(),
                 server: previous
                     .and_then(|previous| previous.kept(&claimant))
-                    .or_else(|| server_config(&claimant, &seed, &provider).map(Arc::new)),
+                    .or_else(|| server(&claimant, &seed, &provider)),
             })
+            .map(Rc::new)
             .collect();
-        Self { listeners, seed_id: seed.id() }
+        let passes_some = listeners.iter().any(|listener| listener.passes_through());
+        Self { listeners, passes_some, seed_id: seed.id() }
+    }
+
+    /// Whether some listener takes the bytes of a ClientHello as they came.
+    pub(super) fn passes_some(&self) -> bool {
+        self.passes_some
     }
 
     /// The listener for a ClientHello: exact hostname, then longest wildcard, then the listener
     /// without hostname. As the API says that a listener's hostname is matched against the SNI, a
     /// client that sends none gets only a listener without hostname; otherwise it is refused.
     pub(super) fn choose(&self, sni: Option<&str>) -> Choice<'_> {
-        let mut best: Option<(usize, &Listener)> = None;
+        let mut best: Option<(usize, &Rc<Listener>)> = None;
         for listener in &self.listeners {
             let Some(rank) = rank(listener.hostname.as_ref(), sni) else { continue };
             if best.is_none_or(|(best, _)| rank > best) {
@@ -113,19 +140,37 @@ impl Config {
         }
         match best {
             None => Choice::Unclaimed,
-            Some((_, listener)) => listener.server.as_ref().map_or(Choice::Unusable, Choice::Serve),
+            Some((_, listener)) if listener.passes_through() => Choice::PassThrough(listener),
+            Some((_, listener)) => match &listener.server {
+                Some(server) => Choice::Serve(listener, &server.config),
+                None => Choice::Unusable,
+            },
         }
     }
 
-    fn kept(&self, claimant: &Claimant<'_>) -> Option<Arc<ServerConfig>> {
-        let same = |listener: &&Listener| {
+    fn kept(&self, claimant: &Claimant<'_>) -> Option<Server> {
+        let same = |listener: &&Rc<Listener>| {
             listener.name == *claimant.name
+                && listener.kind == claimant.kind
                 && match (&listener.tls, claimant.tls) {
                     (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
                     _ => false,
                 }
         };
         self.listeners.iter().find(same)?.server.clone()
+    }
+}
+
+impl Listener {
+    fn passes_through(&self) -> bool {
+        self.kind == ListenerKind::Stream && self.tls.is_none()
+    }
+
+    /// Whether an authority that it trusts vouches for this client.
+    pub(super) fn trusts(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let Some(Server { config, clients: Some(clients) }) = &self.server else { return false };
+        let now = config.time_provider.current_time();
+        now.is_some_and(|now| clients.check(chain, now).is_ok())
     }
 }
 
@@ -141,11 +186,7 @@ fn rank(hostname: Option<&Hostname>, sni: Option<&str>) -> Option<usize> {
     }
 }
 
-fn server_config(
-    claimant: &Claimant<'_>,
-    seed: &Seed,
-    provider: &Arc<CryptoProvider>,
-) -> Option<ServerConfig> {
+fn server(claimant: &Claimant<'_>, seed: &Seed, provider: &Arc<CryptoProvider>) -> Option<Server> {
     let tls = claimant.tls?;
     let usable: Vec<_> = tls
         .certificates
@@ -156,18 +197,26 @@ fn server_config(
     if usable.is_empty() {
         return None;
     }
-    let mut config = ServerConfig::builder_with_provider(provider.clone())
+    let clients = tls.clients.as_ref().map(|clients| Arc::new(Validation::new(clients, provider)));
+    let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&TLS13, &TLS12])
-        .ok()?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Certificates(usable)));
+        .ok()?;
+    let mut config = match &clients {
+        Some(clients) => builder.with_client_cert_verifier(clients.clone()),
+        None => builder.with_no_client_auth(),
+    }
+    .with_cert_resolver(Arc::new(Certificates(usable)));
     let random = provider.secure_random;
     let time = config.time_provider.clone();
     config.ticketer = Arc::new(seed.tickets(claimant.name, tls, random, time));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
-    config.alpn_protocols = ALPN.iter().map(|protocol| protocol.to_vec()).collect();
-    Some(config)
+    config.alpn_protocols = match claimant.kind {
+        ListenerKind::Http => ALPN_HTTP.iter().map(|protocol| protocol.to_vec()).collect(),
+        // What is inside is for the backend to say.
+        ListenerKind::Stream => Vec::new(),
+    };
+    Some(Server { config: Arc::new(config), clients })
 }
 
 impl ResolvesServerCert for Certificates {
@@ -202,6 +251,7 @@ impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener")
             .field("name", &self.name)
+            .field("kind", &self.kind)
             .field("hostname", &self.hostname)
             .field("tls", &self.tls)
             .field("usable", &self.server.is_some())

@@ -9,11 +9,13 @@
 //! ```
 
 mod certificate;
+mod clients;
 mod config;
+mod roots;
 mod session;
 mod ticket;
 
 pub use certificate::{check_certificate, read_pem};
 pub use config::{Claimant, Config};
-pub use session::{Error, Session};
+pub use session::{ClientIdentity, Error, Session};
 pub use ticket::TICKET_LIFETIME;

@@ -1,7 +1,8 @@
 //! One server-side TLS session: a rustls connection behind byte buffers.
 //!
 //! `shards` owns one per HTTPS connection. It waits for the ClientHello without a configuration,
-//! lets [`Config`] choose by SNI, and goes on with the chosen one. It does not read clocks or time
+//! lets [`Config`] choose by SNI, and goes on with the chosen one; or steps aside, where the client's
+//! TLS is for a backend to end. It does not read clocks or time
 //! out; the driver does. Invariants: how the input is cut never changes what comes out; after an
 //! error no plaintext follows; rustls never holds plaintext or ciphertext between two calls, except
 //! an unfinished record.
@@ -9,12 +10,14 @@
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rustls::ServerConnection;
 use rustls::server::{AcceptedAlert, Acceptor};
 use thiserror::Error as ThisError;
 
-use super::config::{Choice, Config};
+use super::config::{Choice, Config, Listener};
+use crate::ir::ListenerKind;
 
 /// `unrecognized_name` and `internal_error` as fatal alerts in the clear.
 const ALERT_UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
@@ -31,6 +34,7 @@ pub struct Session {
     /// Output that rustls does not hold: alerts of refused ClientHellos.
     refusal: Vec<u8>,
     sni: Option<Box<str>>,
+    chosen: Option<Rc<Listener>>,
     failed: Option<Error>,
     closed_by_peer: bool,
     closed_by_us: bool,
@@ -38,9 +42,11 @@ pub struct Session {
 
 enum State {
     /// No whole ClientHello yet; how many bytes came so far.
-    Hello { acceptor: Box<Acceptor>, config: Rc<Config>, seen: usize },
+    Hello { acceptor: Box<Acceptor>, config: Rc<Config>, seen: usize, raw: Vec<u8> },
     /// A listener was chosen.
     Open(Box<ServerConnection>),
+    /// The listener passes TLS through: all bytes so far.
+    Passed(Vec<u8>),
     /// The ClientHello was refused.
     Refused,
 }
@@ -59,6 +65,17 @@ pub enum Error {
     Protocol(String),
 }
 
+/// Who a client is, as far as TLS tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientIdentity {
+    /// It was not asked, or showed no certificate.
+    Anonymous,
+    /// It has the key of a certificate that nobody trusted vouches for.
+    Unverified,
+    /// It has the key of a certificate that a trusted authority vouches for.
+    Verified,
+}
+
 /// A source that has nothing now: lets rustls tidy its input buffer without seeing an end.
 struct Nothing;
 
@@ -74,9 +91,10 @@ impl Session {
     pub fn new(config: &Rc<Config>) -> Self {
         let acceptor = Box::new(Acceptor::default());
         Self {
-            state: State::Hello { acceptor, config: config.clone(), seen: 0 },
+            state: State::Hello { acceptor, config: config.clone(), seen: 0, raw: Vec::new() },
             refusal: Vec::new(),
             sni: None,
+            chosen: None,
             failed: None,
             closed_by_peer: false,
             closed_by_us: false,
@@ -166,16 +184,55 @@ impl Session {
         self.open()?.alpn_protocol()
     }
 
+    /// The listener that the ClientHello chose, by its name.
+    #[must_use]
+    pub fn listener(&self) -> Option<&Arc<str>> {
+        self.chosen.as_ref().map(|listener| &listener.name)
+    }
+
+    /// What that listener does with its connections.
+    #[must_use]
+    pub fn kind(&self) -> Option<ListenerKind> {
+        self.chosen.as_ref().map(|listener| listener.kind)
+    }
+
+    /// The listener passes TLS through: nothing is decrypted or said here. Take the bytes by
+    /// [`Session::take_passed`] and go on without this session.
+    #[must_use]
+    pub fn is_passed_through(&self) -> bool {
+        matches!(self.state, State::Passed(_))
+    }
+
+    /// Every byte that the client sent so far, once, if the listener passes TLS through.
+    #[must_use]
+    pub fn take_passed(&mut self) -> Vec<u8> {
+        match &mut self.state {
+            State::Passed(raw) => std::mem::take(raw),
+            State::Hello { .. } | State::Open(_) | State::Refused => Vec::new(),
+        }
+    }
+
+    /// What the handshake tells about who the client is. A listener that insists on a valid
+    /// certificate never gets further with another.
+    #[must_use]
+    pub fn client_identity(&self) -> ClientIdentity {
+        let Some(connection) = self.open() else { return ClientIdentity::Anonymous };
+        let (Some(listener), Some(chain)) = (&self.chosen, connection.peer_certificates()) else {
+            return ClientIdentity::Anonymous;
+        };
+        if listener.trusts(chain) { ClientIdentity::Verified } else { ClientIdentity::Unverified }
+    }
+
     fn open(&self) -> Option<&ServerConnection> {
         match &self.state {
             State::Open(connection) => Some(connection),
-            State::Hello { .. } | State::Refused => None,
+            State::Hello { .. } | State::Passed(_) | State::Refused => None,
         }
     }
 
     /// Takes input until the ClientHello is whole, then chooses the listener.
     fn greet(&mut self, input: &mut &[u8]) -> Result<(), Error> {
-        let State::Hello { acceptor, config, seen } = &mut self.state else { return Ok(()) };
+        let State::Hello { acceptor, config, seen, raw } = &mut self.state else { return Ok(()) };
         if let Err(answer) = sniff(*seen, input) {
             self.refusal.extend_from_slice(answer);
             self.state = State::Refused;
@@ -185,9 +242,15 @@ impl Session {
             if input.is_empty() {
                 return Ok(());
             }
+            let bytes = *input;
             match acceptor.read_tls(input) {
                 Ok(0) | Err(_) => break Err(Error::Protocol("oversized ClientHello".into())),
-                Ok(n) => *seen += n,
+                Ok(n) => {
+                    *seen += n;
+                    if config.passes_some() {
+                        raw.extend_from_slice(&bytes[..n]);
+                    }
+                }
             }
             match acceptor.accept() {
                 Ok(None) => {}
@@ -195,12 +258,20 @@ impl Session {
                 Err(refused) => break Err(refuse(&mut self.refusal, refused)),
             }
         };
-        let config = config.clone();
+        let (config, raw) = (config.clone(), std::mem::take(raw));
         self.state = State::Refused;
         let accepted = accepted?;
         self.sni = accepted.client_hello().server_name().map(canonical);
         let server = match config.choose(self.sni.as_deref()) {
-            Choice::Serve(server) => server.clone(),
+            Choice::Serve(listener, server) => {
+                self.chosen = Some(listener.clone());
+                server.clone()
+            }
+            Choice::PassThrough(listener) => {
+                self.chosen = Some(listener.clone());
+                self.state = State::Passed(raw);
+                return Ok(());
+            }
             Choice::Unusable => return Err(self.no_certificate(&ALERT_INTERNAL_ERROR)),
             Choice::Unclaimed => return Err(self.no_certificate(&ALERT_UNRECOGNIZED_NAME)),
         };
@@ -220,7 +291,14 @@ impl Session {
     /// Feeds an open connection and drains its plaintext after every step, so that rustls' limits
     /// on what it buffers are never reached.
     fn decrypt(&mut self, mut input: &[u8], plain: &mut Vec<u8>) -> Result<(), Error> {
-        let State::Open(connection) = &mut self.state else { return Ok(()) };
+        let connection = match &mut self.state {
+            State::Open(connection) => connection,
+            State::Passed(raw) => {
+                raw.extend_from_slice(input);
+                return Ok(());
+            }
+            State::Hello { .. } | State::Refused => return Ok(()),
+        };
         while !self.closed_by_peer {
             let state = connection.process_new_packets().map_err(protocol)?;
             drain(connection, plain);
@@ -294,6 +372,7 @@ impl fmt::Debug for Session {
             State::Hello { .. } => "hello",
             State::Open(connection) if connection.is_handshaking() => "handshake",
             State::Open(_) => "established",
+            State::Passed(_) => "passed through",
             State::Refused => "refused",
         };
         f.debug_struct("Session")

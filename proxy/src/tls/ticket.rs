@@ -1,8 +1,8 @@
 //! Stateless session tickets whose keys are derived, not stored.
 //!
-//! Every shard derives the same keys from the process's seed, the listener's name and its
-//! certificates, so that a client which reaches another shard can resume, and a ticket of one
-//! listener means nothing to another. It is not a cache: nothing is kept per session. Called by
+//! Every shard derives the same keys from the process's seed, the listener's name, its certificates
+//! and whom it trusts to name clients, so that a client which reaches another shard can resume, and a
+//! ticket of one listener, or from before its trust changed, means nothing to another. It is not a cache: nothing is kept per session. Called by
 //! rustls through [`ProducesTickets`]; made by `config`.
 //!
 //! A ticket is `period (4) · salt (32) · sealed state`. Its key is derived for that ticket alone from
@@ -146,15 +146,25 @@ impl fmt::Debug for Tickets {
     }
 }
 
-/// Names the certificates of a listener, in their order; private keys do not enter.
+/// Names the certificates of a listener, in their order, and how it validates clients; private keys
+/// do not enter.
 fn fingerprint(tls: &ir::Tls) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
-    for certificate in &tls.certificates {
-        context.update(&(certificate.chain.len() as u64).to_be_bytes());
-        for der in &certificate.chain {
+    let list = |context: &mut digest::Context, ders: &[Vec<u8>]| {
+        context.update(&(ders.len() as u64).to_be_bytes());
+        for der in ders {
             context.update(&(der.len() as u64).to_be_bytes());
             context.update(der);
         }
+    };
+    for certificate in &tls.certificates {
+        list(&mut context, &certificate.chain);
+    }
+    if let Some(clients) = &tls.clients {
+        // No chain has such a length, so none reads like this.
+        let mark = if clients.is_optional { u64::MAX } else { u64::MAX - 1 };
+        context.update(&mark.to_be_bytes());
+        list(&mut context, &clients.roots);
     }
     let mut out = [0; 32];
     out.copy_from_slice(context.finish().as_ref());
@@ -189,6 +199,36 @@ mod tests {
         let key = ir::PrivateKey::default();
         let certificates = vec![ir::Certificate { secret: "a/b".into(), chain, key }];
         ir::Tls { certificates, clients: None }
+    }
+
+    fn keys(clients: Option<ir::ClientValidation>) -> Tickets {
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let tls = ir::Tls { clients, ..tls(&[b"xy"]) };
+        Seed::new(&[1; 32]).tickets("a", &tls, provider.secure_random, Arc::new(At(0)))
+    }
+
+    #[test]
+    fn a_ticket_opens_only_under_the_trust_that_it_was_made_under() {
+        let validation = |roots: &[&[u8]], is_optional| {
+            let roots = Arc::new(roots.iter().map(|der| der.to_vec()).collect());
+            Some(ir::ClientValidation { roots, is_optional })
+        };
+        let all = [
+            None,
+            validation(&[], false),
+            validation(&[], true),
+            validation(&[b"ca"], false),
+            validation(&[b"ca"], true),
+            validation(&[b"ca", b"cb"], false),
+            validation(&[b"cb", b"ca"], false),
+        ];
+        for (made, of) in all.iter().enumerate() {
+            let ticket = keys(of.clone()).encrypt(b"state").expect("sealed");
+            for (at, under) in all.iter().enumerate() {
+                let opens = keys(under.clone()).decrypt(&ticket).is_some();
+                assert_eq!(opens, made == at, "made under {of:?}, shown under {under:?}");
+            }
+        }
     }
 
     fn tickets(seed: u8, name: &str, chain: &[&[u8]], at: u64) -> Tickets {

@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod choose;
+mod clients;
 mod handshake;
+mod pass;
 mod pem;
 mod refuse;
 mod resume;
@@ -14,7 +16,7 @@ use std::io::Read;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use proxy::ir::{Certificate, Hostname, Tls};
+use proxy::ir::{Certificate, Hostname, ListenerKind, Tls};
 use proxy::tls::{Claimant, Config, Error, Session, read_pem};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -54,6 +56,7 @@ fn config(listeners: &[Listener]) -> Rc<Config> {
 fn config_after(listeners: &[Listener], seed: &[u8; 32], previous: Option<&Config>) -> Rc<Config> {
     let claimants = listeners.iter().map(|Listener(name, hostname, tls)| Claimant {
         name,
+        kind: ListenerKind::Http,
         hostname: hostname.as_ref(),
         tls: tls.as_ref(),
     });

@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use proxy::fault::Fault;
+use proxy::ir::ListenerKind;
 use proxy::tls::Session;
 use runtime::Runtime;
 
 use super::Downstream;
 use crate::shard::Shard;
-use crate::transport::{self, Insecure};
+use crate::transport::{self, Insecure, Secured};
 
 impl<R: Runtime> Downstream<R> {
     /// Makes the connection ready for HTTP. False: it is over (and counted).
@@ -29,6 +30,11 @@ impl<R: Runtime> Downstream<R> {
         shard.recorder.handshake(done.is_ok());
         if done.is_err() {
             shard.recorder.fault(Fault::TlsHandshake);
+            return false;
+        }
+        // Streams are not served here.
+        let http = session.borrow().kind() == Some(ListenerKind::Http);
+        if !http || matches!(done, Ok(Secured::Passed)) {
             return false;
         }
         self.sni = session.borrow().sni().map(str::to_owned);
