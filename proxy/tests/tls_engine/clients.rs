@@ -113,11 +113,7 @@ fn a_client_is_served_by_what_the_listener_trusts() {
                 }
                 Err(want) => {
                     let heard = refusal(&server, &client_config);
-                    // TLS 1.2 has no alert of its own for a missing certificate.
-                    let old = version.version == rustls::ProtocolVersion::TLSv1_2;
-                    let missing = *want == Alert::CertificateRequired && old;
-                    let want = if missing { Alert::HandshakeFailure } else { *want };
-                    assert_eq!(heard, want, "row {at}, {version:?}");
+                    assert_eq!(heard, *want, "row {at}, {version:?}");
                 }
             }
         }
