@@ -5,6 +5,7 @@
 //! descriptor that the kernel has since handed to somebody else.
 
 use std::cell::Cell;
+use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
@@ -44,7 +45,8 @@ impl Abort {
         let fd = self.fd.get();
         if fd != GONE {
             let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-            set_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger);
+            // A failure leaves the default in place.
+            let _ = set_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger);
         }
     }
 
@@ -82,10 +84,19 @@ impl Abort {
     }
 }
 
-fn set_option<T>(fd: RawFd, level: libc::c_int, name: libc::c_int, value: &T) {
+/// Sets a socket option that is no more than a plain C value.
+pub(crate) fn set_option<T: Copy>(
+    fd: RawFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<T>()).expect("socket options are small");
-    // SAFETY: `value` is `length` bytes long and only read. A failure leaves the default in place.
-    unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(value).cast(), length) };
+    // SAFETY: `value` is `length` bytes long and only read.
+    match unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(value).cast(), length) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Owned by a connection, dropped before its descriptor is closed.
@@ -127,7 +138,7 @@ mod tests {
         abort.abort();
         other.set_nonblocking(true).unwrap();
         let still_open = other.read(&mut [0]).unwrap_err();
-        assert_eq!(still_open.kind(), std::io::ErrorKind::WouldBlock);
+        assert_eq!(still_open.kind(), io::ErrorKind::WouldBlock);
 
         let guard = Guard::new(one.as_raw_fd());
         guard.handle().abort();

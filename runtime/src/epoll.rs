@@ -24,6 +24,7 @@ impl Runtime for Epoll {
     type Listener = net::Listener;
     type Stream = net::Stream;
     type Sink = net::Sink;
+    type Datagram = net::Datagram;
 
     fn block_on<F: Future>(
         options: &Options,
@@ -57,6 +58,10 @@ impl Runtime for Epoll {
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<(Self::Sink, Self::Stream)>> {
         net::connect(address)
+    }
+
+    fn bind(address: SocketAddr, home: Home) -> io::Result<Self::Datagram> {
+        net::Datagram::new(address, home)
     }
 
     fn readable(fd: BorrowedFd<'_>) -> impl Future<Output = io::Result<()>> {

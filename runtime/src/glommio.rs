@@ -21,6 +21,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::abort::Guard;
 use crate::buf::Buf;
+use crate::datagram::Bound;
 use crate::poison::Poison;
 use crate::socket::Home;
 use crate::{Abort, Options, Runtime, Size, StartError, cores, probe, socket};
@@ -56,6 +57,12 @@ pub struct Sink {
     poison: Poison,
 }
 
+/// A bound datagram socket.
+#[derive(Debug)]
+pub struct Datagram {
+    bound: Rc<Bound>,
+}
+
 /// What the halves share. The guard comes first: it must forget the descriptor before it closes.
 #[derive(Debug)]
 struct Connection {
@@ -68,6 +75,7 @@ impl Runtime for Glommio {
     type Listener = Listener;
     type Stream = Stream;
     type Sink = Sink;
+    type Datagram = Datagram;
 
     fn block_on<F: Future>(
         options: &Options,
@@ -97,6 +105,10 @@ impl Runtime for Glommio {
         // Sending nothing waits for the connection, and tells its error.
         poll_fn(|cx| Pin::new(&mut inner).poll_write(cx, &[])).await?;
         Ok(Connection::halves(inner))
+    }
+
+    fn bind(address: SocketAddr, home: Home) -> io::Result<Datagram> {
+        Ok(Datagram { bound: Rc::new(Bound::new(address, home)?) })
     }
 
     /// Polls a duplicate as if it were a stream. Receiving from what is no stream fails, and that
@@ -153,6 +165,17 @@ impl crate::Listener<Glommio> for Listener {
 
     fn local_address(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
+    }
+}
+
+impl crate::Datagram for Datagram {
+    fn bound(&self) -> &Rc<Bound> {
+        &self.bound
+    }
+
+    /// Always asks the ring, so others get their turn.
+    async fn ready(&mut self) -> io::Result<()> {
+        Glommio::readable(self.bound.watch()).await
     }
 }
 

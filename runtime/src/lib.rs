@@ -4,7 +4,7 @@
 //! nothing of HTTP or Gateway API. `shards` is generic over [`Runtime`]; `control` picks the backend.
 //!
 //! # Contract
-//! One suite (`tests/contract.rs`) runs it against every backend.
+//! One suite (`tests/contract`) runs it against every backend.
 //! 1. `recv` returns a [`Buf`] that this thread's pool owns; an empty one means the peer sent FIN.
 //!    At most one `recv` and one `send` are in flight per half. Waiting pins at most one small block.
 //! 2. Dropping an unfinished `recv` or `send` poisons that half: later calls fail with
@@ -18,13 +18,18 @@
 //! 8. A half whose operations never have to wait gives way to other tasks and timers after some of
 //!    them. Tasks must do the same: one that wakes itself in a loop starves its thread.
 //! 9. `Runtime::readable` consumes nothing and may be dropped at any time.
-//! 10. When `main` ends, tasks that still wait are abandoned; a ring may then outlive its runtime
+//! 10. Datagrams keep their bounds, and their order between two sockets. The address that one was
+//!     sent to is known, and answers leave from it. An ICMP error is told once, by the connected
+//!     socket that it concerns; the bound one goes on whatever happens to its peers.
+//!     [`Datagram::ready`] consumes nothing, may be dropped at any time, and gives way like a half.
+//! 11. When `main` ends, tasks that still wait are abandoned; a ring may then outlive its runtime
 //!     until the process ends, so end the tasks first where that matters.
 
 mod abort;
 pub mod alloc;
 pub mod buf;
 pub mod cores;
+pub mod datagram;
 mod epoll;
 mod glommio;
 pub mod mailbox;
@@ -38,10 +43,12 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 use std::time::Instant;
 
 use thiserror::Error;
 
+use self::datagram::Bound;
 use self::socket::Home;
 
 pub use self::abort::Abort;
@@ -60,6 +67,9 @@ pub trait Runtime: Sized + 'static {
     type Stream: Stream;
     /// The sending half of a connection.
     type Sink: Sink;
+
+    /// A bound datagram socket with those that it connects.
+    type Datagram: Datagram;
 
     /// Runs `main` to its end on this thread, pinned as `options` say.
     ///
@@ -93,6 +103,12 @@ pub trait Runtime: Sized + 'static {
     fn connect(address: SocketAddr)
     -> impl Future<Output = io::Result<(Self::Sink, Self::Stream)>>;
 
+    /// Binds a datagram socket; see [`Bound::new`].
+    ///
+    /// # Errors
+    /// As the kernel says (`AddrInUse`, `AddrNotAvailable`, `PermissionDenied`).
+    fn bind(address: SocketAddr, home: Home) -> io::Result<Self::Datagram>;
+
     /// Waits until `fd` (an eventfd or timerfd, not a socket of this backend) can be read.
     fn readable(fd: BorrowedFd<'_>) -> impl Future<Output = io::Result<()>>;
 }
@@ -108,6 +124,14 @@ pub trait Listener<R: Runtime> {
     /// # Errors
     /// As the kernel says.
     fn local_address(&self) -> io::Result<SocketAddr>;
+}
+
+/// A bound datagram socket with those that it connects. Receiving and sending never wait.
+pub trait Datagram: 'static {
+    /// The sockets.
+    fn bound(&self) -> &Rc<Bound>;
+    /// Waits until one of them has datagrams or an error, so that [`Bound::ready`] names it.
+    fn ready(&mut self) -> impl Future<Output = io::Result<()>>;
 }
 
 /// The receiving half.

@@ -35,6 +35,7 @@ impl Runtime for Monoio {
     type Listener = net::Listener;
     type Stream = net::Stream;
     type Sink = net::Sink;
+    type Datagram = net::Datagram;
 
     fn block_on<F: Future>(
         options: &Options,
@@ -61,6 +62,10 @@ impl Runtime for Monoio {
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<(Self::Sink, Self::Stream)>> {
         net::connect(address)
+    }
+
+    fn bind(address: SocketAddr, home: Home) -> io::Result<Self::Datagram> {
+        net::Datagram::new(address, home)
     }
 
     fn readable(fd: BorrowedFd<'_>) -> impl Future<Output = io::Result<()>> {

@@ -21,11 +21,15 @@ use ::monoio::net::{TcpListener, TcpStream};
 
 use crate::abort::Guard;
 use crate::buf::Buf;
+use crate::datagram::Bound;
 use crate::poison::Poison;
 use crate::socket::Home;
 use crate::{Abort, Runtime, Size, socket};
 
 use super::turn::Turn;
+
+/// Looks at ready datagram sockets in a row before giving way: each is followed by much work.
+const DATAGRAM_TURN_MAX: u8 = 2;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -60,6 +64,14 @@ struct Connection {
     inner: UnsafeCell<TcpStream>,
 }
 
+/// A bound datagram socket. What is waited on comes first: it must be given up before the sockets.
+#[derive(Debug)]
+pub struct Datagram {
+    polled: TcpStream,
+    turn: Turn,
+    bound: Rc<Bound>,
+}
+
 pub(crate) fn listen(address: SocketAddr, home: Home) -> io::Result<Listener> {
     let inner = TcpListener::from_std(socket::listen(address, home)?)?;
     Ok(Listener { guard: Guard::new(inner.as_raw_fd()), inner, turn: Turn::default() })
@@ -74,9 +86,31 @@ pub(crate) async fn connect(address: SocketAddr) -> io::Result<(Sink, Stream)> {
 
 /// Waits on a duplicate, since the drivers register and close what they are given.
 pub(crate) async fn readable(fd: BorrowedFd<'_>) -> io::Result<()> {
-    // Nothing but polling is ever asked of this "socket".
-    let duplicate = TcpStream::from_std(StdStream::from(fd.try_clone_to_owned()?))?;
-    duplicate.readable(false).await
+    polled(fd)?.readable(false).await
+}
+
+/// A duplicate of `fd` that nothing but polling is ever asked of.
+fn polled(fd: BorrowedFd<'_>) -> io::Result<TcpStream> {
+    TcpStream::from_std(StdStream::from(fd.try_clone_to_owned()?))
+}
+
+impl Datagram {
+    pub(crate) fn new(address: SocketAddr, home: Home) -> io::Result<Self> {
+        let bound = Bound::new(address, home)?;
+        let polled = polled(bound.watch())?;
+        Ok(Self { polled, turn: Turn::of(DATAGRAM_TURN_MAX), bound: Rc::new(bound) })
+    }
+}
+
+impl crate::Datagram for Datagram {
+    fn bound(&self) -> &Rc<Bound> {
+        &self.bound
+    }
+
+    async fn ready(&mut self) -> io::Result<()> {
+        let Self { polled, turn, .. } = self;
+        turn.take(polled.readable(false)).await
+    }
 }
 
 impl<R: Runtime<Stream = Stream, Sink = Sink>> crate::Listener<R> for Listener {

@@ -21,19 +21,31 @@ use ::monoio::task::JoinHandle;
 
 use crate::mailbox::eventfd;
 
-/// Operations in a row that end at once before the half gives way.
+/// Operations in a row that end at once before a half gives way.
 const TURN_MAX: u8 = 32;
 
 /// How long one half has been having its turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turn {
     ended_at_once: u8,
+    max: u8,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self::of(TURN_MAX)
+    }
 }
 
 impl Turn {
+    /// A turn of `max` operations that end at once.
+    pub(super) fn of(max: u8) -> Self {
+        Self { ended_at_once: 0, max }
+    }
+
     /// Awaits `operation`, and gives way first when too many before it ended at once.
     pub(super) async fn take<F: Future>(&mut self, operation: F) -> F::Output {
-        if self.ended_at_once == TURN_MAX {
+        if self.ended_at_once == self.max {
             self.ended_at_once = 0;
             give_way().await;
         }

@@ -27,6 +27,13 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Unanswered probes that end a connection.
 const KEEPALIVE_PROBES: u32 = 3;
 
+/// `nlmsghdr`.
+const NETLINK_HEADER_BYTES: u32 = 16;
+/// `rtmsg`.
+const ROUTE_HEADER_BYTES: u32 = 12;
+/// Where a route's type stands in an answer.
+const ROUTE_TYPE_AT: usize = 16 + 7;
+
 /// Whether an address to listen on must be one of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
@@ -37,6 +44,27 @@ pub enum Home {
     Anywhere,
 }
 
+/// What a port number is one of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// Connections.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl Transport {
+    /// Its name in messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+}
+
 /// Opens a non-blocking listening socket that may share its address with others of this user
 /// (SO_REUSEPORT). `[::]` takes IPv4 too, and becomes `0.0.0.0` where
 /// there is no IPv6.
@@ -44,16 +72,14 @@ pub enum Home {
 /// # Errors
 /// As the kernel says (`AddrInUse`, `AddrNotAvailable`, `PermissionDenied`).
 pub fn listen(address: SocketAddr, home: Home) -> io::Result<TcpListener> {
-    match bound(address, home, true) {
-        Err(error) if is_any_v6(address) && is_without_v6(&error) => {
-            bound(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()), home, true)
-        }
-        other => other,
-    }
-    .and_then(|socket| {
-        socket.listen(backlog())?;
-        Ok(socket.into())
-    })
+    let socket = bound(Transport::Tcp, address, home, true)?;
+    socket.listen(backlog())?;
+    Ok(socket.into())
+}
+
+/// Opens a non-blocking datagram socket, shared and dual as in [`listen`].
+pub(crate) fn bind_datagram(address: SocketAddr, home: Home) -> io::Result<Socket> {
+    bound(Transport::Udp, address, home, true)
 }
 
 /// Whether `address` is free of any socket, including those that would share it: what a process
@@ -61,27 +87,80 @@ pub fn listen(address: SocketAddr, home: Home) -> io::Result<TcpListener> {
 ///
 /// # Errors
 /// `AddrInUse` when somebody listens there, and whatever else binding says.
-pub fn check_free(address: SocketAddr) -> io::Result<()> {
-    let home = Home::Anywhere;
-    match bound(address, home, false) {
+pub fn check_free(transport: Transport, address: SocketAddr) -> io::Result<()> {
+    bound(transport, address, Home::Anywhere, false).map(drop)
+}
+
+/// Whether `ip` is an address of this host: the kernel's routes say so.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn is_local(ip: IpAddr) -> io::Result<bool> {
+    let (family, octets): (u8, Vec<u8>) = match ip {
+        IpAddr::V4(ip) => (libc::AF_INET as u8, ip.octets().into()),
+        IpAddr::V6(ip) => (libc::AF_INET6 as u8, ip.octets().into()),
+    };
+    let attribute = u16::try_from(4 + octets.len()).expect("an address is short");
+    let length = u32::from(attribute) + NETLINK_HEADER_BYTES + ROUTE_HEADER_BYTES;
+    let mut question = Vec::with_capacity(64);
+    // nlmsghdr: length, type, flags, sequence, port.
+    question.extend_from_slice(&length.to_ne_bytes());
+    question.extend_from_slice(&libc::RTM_GETROUTE.to_ne_bytes());
+    question.extend_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
+    question.extend_from_slice(&[0; 8]);
+    // rtmsg: family, length of the destination in bits, and nothing else.
+    question.extend_from_slice(&[family, 8 * octets.len() as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    question.extend_from_slice(&attribute.to_ne_bytes());
+    question.extend_from_slice(&libc::RTA_DST.to_ne_bytes());
+    question.extend_from_slice(&octets);
+    let socket = Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW.cloexec(), None)?;
+    socket.set_nonblocking(true)?; // the kernel answers before `send` returns
+    socket.send(&question)?;
+    let mut answer = [0; 512];
+    let received = io::Read::read(&mut &socket, &mut answer)?;
+    let kind = u16::from_ne_bytes([answer[4], answer[5]]);
+    // An error is "no route".
+    Ok(received > ROUTE_TYPE_AT
+        && kind == libc::RTM_NEWROUTE
+        && answer[ROUTE_TYPE_AT] == libc::RTN_LOCAL)
+}
+
+/// A socket bound to `address`; `[::]` becomes `0.0.0.0` where there is no IPv6.
+fn bound(
+    transport: Transport,
+    address: SocketAddr,
+    home: Home,
+    shared: bool,
+) -> io::Result<Socket> {
+    match bound_exactly(transport, address, home, shared) {
         Err(error) if is_any_v6(address) && is_without_v6(&error) => {
             let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
-            bound(any, home, false).map(drop)
+            bound_exactly(transport, any, home, shared)
         }
-        other => other.map(drop),
+        other => other,
     }
 }
 
-fn bound(address: SocketAddr, home: Home, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM.nonblocking().cloexec(),
-        Some(Protocol::TCP),
-    )?;
+fn bound_exactly(
+    transport: Transport,
+    address: SocketAddr,
+    home: Home,
+    shared: bool,
+) -> io::Result<Socket> {
+    let (kind, protocol) = match transport {
+        Transport::Tcp => (Type::STREAM, Protocol::TCP),
+        Transport::Udp => (Type::DGRAM, Protocol::UDP),
+    };
+    let kind = kind.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if is_any_v6(address) {
         socket.set_only_v6(false)?;
     }
-    socket.set_reuse_address(true)?;
+    match transport {
+        Transport::Tcp => socket.set_reuse_address(true)?,
+        // For UDP it would let others take our datagrams.
+        Transport::Udp => {}
+    }
     socket.set_reuse_port(shared)?;
     if home == Home::Anywhere {
         allow_absent(&socket, address.ip())?;
@@ -235,6 +314,27 @@ pub(crate) fn limits(resource: libc::__rlimit_resource_t) -> io::Result<(u64, u6
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_routes_say_which_addresses_are_this_hosts() {
+        for (ip, local) in [("127.0.0.1", true), ("127.9.8.7", true), ("::1", true)] {
+            let ip: IpAddr = ip.parse().unwrap();
+            // A host without IPv6 has no such address.
+            assert_eq!(is_local(ip).unwrap(), local || ip.is_ipv6(), "{ip}");
+        }
+        for ip in ["192.0.2.1", "2001:db8::1", "255.255.255.255"] {
+            assert!(!is_local(ip.parse().unwrap()).unwrap(), "{ip}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_free_for_one_transport_whatever_the_other_does() {
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = datagrams.local_addr().unwrap();
+        let error = check_free(Transport::Udp, address).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        check_free(Transport::Tcp, address).unwrap();
+    }
 
     #[test]
     fn an_address_that_this_host_does_not_have_is_listened_on_only_if_it_may_be_anywhere() {

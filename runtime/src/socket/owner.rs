@@ -6,17 +6,25 @@
 use std::fs;
 use std::path::Path;
 
+use super::Transport;
+
 /// `st` of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
+/// `st` of a socket in `/proc/net/udp` that takes datagrams from anybody.
+const UNCONNECTED: &str = "07";
 
-/// The process that listens on TCP `port` in this network namespace, such as `nginx (pid 123)`;
+/// The process that listens on `port` in this network namespace, such as `nginx (pid 123)`;
 /// `None` when nobody does or it may not be seen.
 #[must_use]
-pub fn owner_of(port: u16) -> Option<String> {
-    let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
+pub fn owner_of(transport: Transport, port: u16) -> Option<String> {
+    let (tables, state) = match transport {
+        Transport::Tcp => (["/proc/net/tcp", "/proc/net/tcp6"], LISTEN),
+        Transport::Udp => (["/proc/net/udp", "/proc/net/udp6"], UNCONNECTED),
+    };
+    let inodes: Vec<String> = tables
         .iter()
         .filter_map(|path| fs::read_to_string(path).ok())
-        .flat_map(|table| listeners(&table, port))
+        .flat_map(|table| listeners(&table, port, state))
         .collect();
     if inodes.is_empty() {
         return None;
@@ -39,17 +47,17 @@ fn holds(descriptors: &Path, links: &[String]) -> bool {
 }
 
 /// The inodes of the sockets in `table` that listen on `port`.
-fn listeners(table: &str, port: u16) -> Vec<String> {
-    table.lines().skip(1).filter_map(|line| listener(line, port)).collect()
+fn listeners(table: &str, port: u16, state: &str) -> Vec<String> {
+    table.lines().skip(1).filter_map(|line| listener(line, port, state)).collect()
 }
 
-fn listener(line: &str, port: u16) -> Option<String> {
+fn listener(line: &str, port: u16, wanted: &str) -> Option<String> {
     let mut fields = line.split_ascii_whitespace();
     let local = fields.nth(1)?;
     let state = fields.nth(1)?;
     let inode = fields.nth(5)?;
     let (_, local_port) = local.rsplit_once(':')?;
-    let matches = state == LISTEN && u16::from_str_radix(local_port, 16) == Ok(port);
+    let matches = state == wanted && u16::from_str_radix(local_port, 16) == Ok(port);
     matches.then(|| inode.to_owned())
 }
 
@@ -67,23 +75,27 @@ mod tests {
 
     #[test]
     fn only_listening_sockets_of_the_port_count() {
-        assert_eq!(listeners(TABLE, 8080), ["4242"]);
-        assert_eq!(listeners(TABLE, 80), ["4244"]);
-        assert!(listeners(TABLE, 443).is_empty());
+        assert_eq!(listeners(TABLE, 8080, LISTEN), ["4242"]);
+        assert_eq!(listeners(TABLE, 80, LISTEN), ["4244"]);
+        assert!(listeners(TABLE, 443, LISTEN).is_empty());
     }
 
     #[test]
     fn a_listener_of_this_process_is_found_by_its_pid_on_both_families() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let listener = std::net::TcpListener::bind(address).unwrap();
-            let owner = owner_of(listener.local_addr().unwrap().port()).unwrap();
-            assert!(owner.ends_with(&format!("(pid {})", std::process::id())), "{owner}");
+            let ours = format!("(pid {})", std::process::id());
+            let owner = owner_of(Transport::Tcp, listener.local_addr().unwrap().port()).unwrap();
+            assert!(owner.ends_with(&ours), "{owner}");
+            let datagrams = std::net::UdpSocket::bind(address).unwrap();
+            let owner = owner_of(Transport::Udp, datagrams.local_addr().unwrap().port()).unwrap();
+            assert!(owner.ends_with(&ours), "{owner}");
         }
     }
 
     #[test]
     fn nobody_owns_a_free_port() {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        assert_eq!(owner_of(port), None);
+        assert_eq!(owner_of(Transport::Tcp, port), None);
     }
 }

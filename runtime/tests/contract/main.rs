@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod datagram;
+
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,6 +17,15 @@ use std::time::Duration;
 use runtime::mailbox::mailbox;
 use runtime::socket::Home;
 use runtime::{Epoll, Listener, Options, Runtime, Sink, Size, Stream, buf};
+
+use datagram::{
+    a_connected_socket_carries_whole_batches_both_ways, a_taken_datagram_address_is_in_use,
+    abort_ends_the_waiting_for_datagrams, an_answer_leaves_from_the_address_that_was_asked,
+    an_icmp_error_is_told_once_by_the_socket_it_concerns, busy_datagrams_leave_time_for_others,
+    datagrams_keep_their_bounds_and_their_order, many_connected_sockets_are_waited_for_at_once,
+    sockets_that_share_an_address_each_keep_their_peers,
+    waiting_for_datagrams_consumes_nothing_and_may_be_dropped,
+};
 
 /// How long a test waits for something that must happen before it gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -78,6 +89,16 @@ contract! {
     readable_consumes_nothing_and_may_be_dropped,
     a_busy_relay_leaves_time_for_others,
     tasks_run_on_after_their_creator,
+    datagrams_keep_their_bounds_and_their_order,
+    a_connected_socket_carries_whole_batches_both_ways,
+    an_answer_leaves_from_the_address_that_was_asked,
+    many_connected_sockets_are_waited_for_at_once,
+    an_icmp_error_is_told_once_by_the_socket_it_concerns,
+    waiting_for_datagrams_consumes_nothing_and_may_be_dropped,
+    abort_ends_the_waiting_for_datagrams,
+    sockets_that_share_an_address_each_keep_their_peers,
+    a_taken_datagram_address_is_in_use,
+    busy_datagrams_leave_time_for_others,
 }
 
 /// `future`, or `None` when it takes longer than `limit`.
