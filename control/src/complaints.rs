@@ -8,11 +8,11 @@ use std::net::SocketAddr;
 
 use runtime::socket::owner_of;
 
-use crate::report::Report;
+use crate::report::{Report, Transport};
 
 /// What is complained of now.
 #[derive(Debug, Default)]
-pub(crate) struct Complaints(BTreeMap<SocketAddr, Complaint>);
+pub(crate) struct Complaints(BTreeMap<(Transport, SocketAddr), Complaint>);
 
 #[derive(Debug)]
 struct Complaint {
@@ -32,7 +32,7 @@ impl Complaints {
         let mut told = false;
         let shard = report.shard;
         for listener in &mut report.listeners {
-            let address = listener.address;
+            let address = (listener.transport, listener.address);
             match listener.error.take() {
                 Some(error) => {
                     told |= self.0.get(&address).is_none_or(|known| known.error != error);
@@ -42,7 +42,10 @@ impl Complaints {
             }
         }
         self.0.retain(|address, complaint| {
-            let asked = report.listeners.iter().any(|listener| listener.address == *address);
+            let asked = report
+                .listeners
+                .iter()
+                .any(|listener| (listener.transport, listener.address) == *address);
             if !asked {
                 complaint.shards.remove(&shard);
             }
@@ -56,26 +59,26 @@ impl Complaints {
         self.0.values().map(|complaint| complaint.shards.len()).sum()
     }
 
-    fn fails(&mut self, address: SocketAddr, shard: usize, error: String) -> String {
+    fn fails(&mut self, address: (Transport, SocketAddr), shard: usize, error: String) -> String {
         if let Some(known) = self.0.get_mut(&address).filter(|known| known.error == error) {
             known.shards.insert(shard);
             return known.told.clone();
         }
-        let told = match owner_of(address.port()) {
+        let told = match owner_of(address.0, address.1.port()) {
             Some(owner) => format!("{error}; the port is held by {owner}"),
             None => error.clone(),
         };
-        tracing::warn!("cannot listen on {address}: {told}");
+        tracing::warn!("cannot listen on {} {}: {told}", address.0.name(), address.1);
         let complaint = Complaint { error, told: told.clone(), shards: BTreeSet::from([shard]) };
         self.0.insert(address, complaint);
         told
     }
 
-    fn works(&mut self, address: SocketAddr, shard: usize) {
+    fn works(&mut self, address: (Transport, SocketAddr), shard: usize) {
         let Some(complaint) = self.0.get_mut(&address) else { return };
         if complaint.shards.remove(&shard) && complaint.shards.is_empty() {
             self.0.remove(&address);
-            tracing::info!("listening on {address} now");
+            tracing::info!("listening on {} {} now", address.0.name(), address.1);
         }
     }
 }
@@ -94,7 +97,11 @@ mod tests {
             installed: 1,
             install_lag: Duration::ZERO,
             phase: Phase::Serving,
-            listeners: vec![ListenState { address, error: error.map(str::to_owned) }],
+            listeners: vec![ListenState {
+                transport: Transport::Tcp,
+                address,
+                error: error.map(str::to_owned),
+            }],
             connections: 0,
             upstream_idle: 0,
             activity: Activity::default(),
@@ -117,7 +124,7 @@ mod tests {
         complaints.hear(&mut report(0, address, Some("in use")));
         complaints.hear(&mut report(1, address, Some("in use")));
         complaints.hear(&mut report(0, address, None));
-        assert_eq!(complaints.0[&address].shards, BTreeSet::from([1]));
+        assert_eq!(complaints.0[&(Transport::Tcp, address)].shards, BTreeSet::from([1]));
         complaints.hear(&mut report(1, address, None));
         assert!(complaints.0.is_empty());
     }

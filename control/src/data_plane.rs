@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 
 use control::controller::{EpochSink, Inbox};
+use control::report::transport;
 use proxy::epoch::Epoch;
 use runtime::socket;
 use shards::{Report, Reports, Shards};
@@ -45,10 +46,15 @@ fn warn_of_sharing(epoch: &Epoch) {
     for port in &epoch.ports {
         let ip = port.address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
         let address = SocketAddr::new(ip, port.port);
-        if socket::check_free(address).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
-        {
-            let owner = socket::owner_of(port.port).unwrap_or_else(|| "another process".to_owned());
-            tracing::warn!("{address} is held by {owner}; if it may be shared, clients are too");
+        let transport = transport(port.protocol);
+        let found = socket::check_free(transport, address);
+        if found.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
+            let owner = socket::owner_of(transport, port.port);
+            let owner = owner.unwrap_or_else(|| "another process".to_owned());
+            let name = transport.name();
+            tracing::warn!(
+                "{name} {address} is held by {owner}; if it may be shared, clients are too"
+            );
         }
     }
 }

@@ -8,7 +8,7 @@ use std::net::TcpListener;
 
 use runtime::cores::{self, CoreId, Usable};
 use runtime::probe;
-use runtime::socket::owner_of;
+use runtime::socket::{Transport, owner_of};
 use serde::Serialize;
 
 use crate::cli::placement;
@@ -74,7 +74,7 @@ impl Facts {
                 Admin::At(address) => Some(match TcpListener::bind(address) {
                     Ok(_) => Ok(address.to_string()),
                     Err(error) => {
-                        let by = owner_of(address.port())
+                        let by = owner_of(Transport::Tcp, address.port())
                             .map_or_else(String::new, |owner| format!(", held by {owner}"));
                         Err(format!("{address}: {error}{by}"))
                     }

@@ -61,10 +61,14 @@ fn faults(state: &State) -> HashMap<&str, Fault> {
     let mut faults = HashMap::new();
     for listen in state.shards.iter().flat_map(|shard| &shard.listeners) {
         let Some(error) = &listen.error else { continue };
-        let sockets = state.sockets.iter().filter(|socket| socket.is_at(listen.address));
+        let sockets = state.sockets.iter().filter(|socket| socket.is(listen));
         for listener in sockets.flat_map(|socket| &socket.listeners) {
             let fault = || Fault {
-                why: format!("cannot listen on {}: {error}", listen.address),
+                why: format!(
+                    "cannot listen on {} {}: {error}",
+                    listen.transport.name(),
+                    listen.address
+                ),
                 names_address: !listen.address.ip().is_unspecified(),
             };
             faults.entry(&**listener).or_insert_with(fault);
@@ -92,7 +96,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::report::ListenState;
+    use crate::report::{ListenState, Transport};
     use crate::state::{About, Socket};
     use crate::store::{Snapshot, Store};
     use crate::translate::{Cache, translate};
@@ -130,6 +134,7 @@ spec:
         state.statuses = Arc::new(found.statuses);
         state.shards[0].listeners = [81, 82]
             .map(|port| ListenState {
+                transport: Transport::Tcp,
                 address: (std::net::Ipv6Addr::UNSPECIFIED, port).into(),
                 error: failing.contains(&port).then(|| "in use by other (pid 7)".to_owned()),
             })

@@ -4,5 +4,5 @@
 //! reads reports takes the types from here, so that only `main.rs` names the `shards` crate itself.
 
 pub use shards::report::{
-    Activity, ListenState, ListenerRequests, MirrorEnd, Phase, Report, Stage,
+    Activity, ListenState, ListenerRequests, MirrorEnd, Phase, Report, Stage, Transport, transport,
 };

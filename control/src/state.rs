@@ -14,7 +14,7 @@ use runtime::cores::CoreId;
 
 use crate::histograms::Histograms;
 use crate::kube::Watches;
-use crate::report::{Activity, ListenState, MirrorEnd, Phase, Report};
+use crate::report::{Activity, ListenState, MirrorEnd, Phase, Report, Transport, transport};
 use crate::translate::Statuses;
 
 /// Listeners that have a label of their own in metrics; the rest are counted as `other`.
@@ -96,9 +96,11 @@ pub struct Writes {
 /// A socket that the configuration asks for, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket {
+    /// Of which ports.
+    pub transport: Transport,
     /// Where; `None` is every address.
     pub address: Option<IpAddr>,
-    /// TCP port.
+    /// TCP or UDP port.
     pub port: u16,
     /// Full names of the listeners that share it.
     pub listeners: Vec<Arc<str>>,
@@ -109,6 +111,7 @@ impl Socket {
     #[must_use]
     pub fn all(ir: &Ir) -> Vec<Self> {
         let ports = ir.ports.iter().map(|port| Self {
+            transport: transport(port.protocol),
             address: port.address,
             port: port.port,
             listeners: port.listeners.iter().map(|one| Arc::clone(&one.name)).collect(),
@@ -116,11 +119,12 @@ impl Socket {
         ports.collect()
     }
 
-    /// Whether a shard means this socket by `at`.
+    /// Whether a shard means this socket by `state`.
     #[must_use]
-    pub fn is_at(&self, at: SocketAddr) -> bool {
+    pub fn is(&self, state: &ListenState) -> bool {
+        let at = state.address;
         let same = self.address.map_or_else(|| at.ip().is_unspecified(), |ip| ip == at.ip());
-        same && self.port == at.port()
+        same && self.port == at.port() && self.transport == state.transport
     }
 }
 

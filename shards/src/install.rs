@@ -17,12 +17,13 @@ use runtime::socket::Home;
 use runtime::{Abort, Listener, Runtime};
 
 use crate::accept;
-use crate::report::ListenState;
+use crate::report::{self, ListenState, Transport};
 use crate::shard::Shard;
 
 /// Which port of the configuration: stable from epoch to epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PortKey {
+    transport: Transport,
     address: Option<IpAddr>,
     port: u16,
 }
@@ -76,7 +77,8 @@ impl Installed {
 
 impl PortKey {
     fn of(port: &Port) -> Self {
-        Self { address: port.address, port: port.port }
+        let transport = report::transport(port.protocol);
+        Self { transport, address: port.address, port: port.port }
     }
 
     /// Where to listen: a port without address takes every address of the host.
@@ -107,6 +109,9 @@ pub(crate) fn sync_listeners<R: Runtime>(shard: &Rc<Shard<R>>) {
 }
 
 fn open<R: Runtime>(shard: &Rc<Shard<R>>, key: PortKey, home: Home) -> Socket {
+    if key.transport == Transport::Udp {
+        return Socket::Failed("datagrams are not served yet".to_owned());
+    }
     match R::listen(key.socket_address(), home) {
         Ok(listener) => {
             let stopped = Rc::new(Cell::new(false));
@@ -124,6 +129,7 @@ pub(crate) fn listen_states<R: Runtime>(shard: &Shard<R>) -> Vec<ListenState> {
     let mut states: Vec<_> = sockets
         .iter()
         .map(|(key, socket)| ListenState {
+            transport: key.transport,
             address: key.socket_address(),
             error: match socket {
                 Socket::Open { .. } => None,
@@ -131,6 +137,6 @@ pub(crate) fn listen_states<R: Runtime>(shard: &Shard<R>) -> Vec<ListenState> {
             },
         })
         .collect();
-    states.sort_by_key(|state| state.address);
+    states.sort_by_key(|state| (state.address, state.transport));
     states
 }

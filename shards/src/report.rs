@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use proxy::ir::Protocol;
+pub use runtime::socket::Transport;
 
 /// What a shard says.
 #[derive(Debug)]
@@ -46,10 +48,21 @@ pub enum Phase {
 /// One listening socket of a shard.
 #[derive(Clone, Debug)]
 pub struct ListenState {
+    /// Of which ports: those of TCP and of UDP are apart.
+    pub transport: Transport,
     /// Where.
     pub address: SocketAddr,
     /// Why it does not listen; `None` when it does.
     pub error: Option<String>,
+}
+
+/// Which sockets a port of this protocol has.
+#[must_use]
+pub fn transport(protocol: Protocol) -> Transport {
+    match protocol {
+        Protocol::Http | Protocol::Tls | Protocol::Tcp => Transport::Tcp,
+        Protocol::Udp => Transport::Udp,
+    }
 }
 
 /// Increments since the last report.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use runtime::socket::owner_of;
+use runtime::socket::{Transport, owner_of};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -78,7 +78,7 @@ impl Admin {
             Ok(listener) => Ok(Self { listener }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(Error::InUse {
                 address,
-                by: owner_of(address.port())
+                by: owner_of(Transport::Tcp, address.port())
                     .map_or_else(String::new, |owner| format!(" by {owner}")),
             }),
             Err(source) => Err(Error::Bind { address, source }),

@@ -95,7 +95,11 @@ fn shard_json(index: usize, core: Option<CoreId>, shard: &ShardState) -> Value {
         "connections": shard.connections,
         "upstream_idle": shard.upstream_idle,
         "listeners": listeners
-            .map(|l| json!({ "address": l.address.to_string(), "error": l.error }))
+            .map(|l| json!({
+                "transport": l.transport.name().to_ascii_lowercase(),
+                "address": l.address.to_string(),
+                "error": l.error,
+            }))
             .collect::<Vec<_>>(),
     })
 }

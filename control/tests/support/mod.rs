@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use control::report::{Activity, ListenState, ListenerRequests, MirrorEnd, Phase, Report, Stage};
+use control::report::{
+    Activity, ListenState, ListenerRequests, MirrorEnd, Phase, Report, Stage, Transport,
+};
 use control::state::{About, Shared, State};
 use hdrhistogram::Histogram;
 
@@ -24,7 +26,11 @@ pub(crate) fn report(shard: usize, installed: u64) -> Report {
         installed,
         install_lag: Duration::from_millis(2),
         phase: Phase::Serving,
-        listeners: vec![ListenState { address: ([127, 0, 0, 1], 80).into(), error: None }],
+        listeners: vec![ListenState {
+            transport: Transport::Tcp,
+            address: ([127, 0, 0, 1], 80).into(),
+            error: None,
+        }],
         connections: 3,
         upstream_idle: 1,
         activity: Activity::default(),
