@@ -62,6 +62,7 @@ const fn changed_by(mut limit: Limit, flag: &'static str) -> Limit {
 #[must_use]
 pub fn all() -> Vec<Limit> {
     let mut all = sizes();
+    all.extend(h2());
     all.extend(times());
     all.extend(operation());
     all.extend(cluster());
@@ -134,6 +135,53 @@ fn sizes() -> Vec<Limit> {
             "RETRY_ATTEMPTS_MAX",
             Count(l::RETRY_ATTEMPTS_MAX.into(), "retries a request"),
             "a rule whose retry asks for more is refused",
+        ),
+    ]
+}
+
+fn h2() -> Vec<Limit> {
+    use Value::{Bytes, Count};
+    let count = |n: u32, of| Count(n.into(), of);
+    vec![
+        limit(
+            "H2_STREAMS_MAX",
+            count(l::H2_STREAMS_MAX, "streams"),
+            "REFUSED_STREAM; more requests to a backend take another connection",
+        ),
+        limit(
+            "H2_STREAM_WINDOW_BYTES",
+            Bytes(l::H2_STREAM_WINDOW_BYTES.into()),
+            "the peer waits until the other side has taken some",
+        ),
+        limit(
+            "H2_CONNECTION_WINDOW_BYTES",
+            Bytes(l::H2_CONNECTION_WINDOW_BYTES.into()),
+            "the peer waits until the other side has taken some",
+        ),
+        limit(
+            "H2_CONTINUATIONS_MAX",
+            count(l::H2_CONTINUATIONS_MAX, "frames a head"),
+            "GOAWAY with ENHANCE_YOUR_CALM",
+        ),
+        limit(
+            "H2_BUDGET",
+            count(l::H2_BUDGET, "resets, pings, settings and empty frames"),
+            "GOAWAY with ENHANCE_YOUR_CALM",
+        ),
+        limit(
+            "H2_BUDGET_PER_SECOND",
+            count(l::H2_BUDGET_PER_SECOND, "of these a second"),
+            "more than this uses up the budget",
+        ),
+        limit(
+            "H2_OUTPUT_BYTES_MAX",
+            Bytes(l::H2_OUTPUT_BYTES_MAX as u64),
+            "reading pauses until the peer has taken some",
+        ),
+        limit(
+            "H2_CLOSED_STREAMS_MAX",
+            Count(l::H2_CLOSED_STREAMS_MAX as u64, "ended streams"),
+            "a frame on an earlier one is an error",
         ),
     ]
 }

@@ -69,3 +69,20 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A drain ends after this time.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// HTTP/2: streams that a peer may have open at once.
+pub const H2_STREAMS_MAX: u32 = 100;
+/// HTTP/2: window of one stream (bytes).
+pub const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// HTTP/2: window of a connection (bytes).
+pub const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// HTTP/2: CONTINUATION frames of one field block.
+pub const H2_CONTINUATIONS_MAX: u32 = 8;
+/// HTTP/2: frames in a row that cost work and bring nothing: pings, settings, resets and the like.
+pub const H2_BUDGET: u32 = 1000;
+/// HTTP/2: such frames a second in the long run.
+pub const H2_BUDGET_PER_SECOND: u32 = 33;
+/// HTTP/2: output of one connection that waits to be written (bytes).
+pub const H2_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// HTTP/2: ended streams of a connection that late frames are told apart by.
+pub const H2_CLOSED_STREAMS_MAX: usize = 128;

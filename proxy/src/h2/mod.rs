@@ -3,4 +3,27 @@
 //! It knows no sockets, clock or routes; `shards` drives it. Header blocks are the business of
 //! [`hpack`].
 
+mod budget;
+mod connection;
+mod error;
+mod event;
+mod flow;
+pub mod frame;
+mod head;
 pub mod hpack;
+mod settings;
+mod stream;
+
+pub use self::connection::Connection;
+pub use self::error::{ConnectionError, ErrorCode};
+pub use self::event::{Event, Read};
+pub use self::head::Message;
+pub use self::settings::{Local, Peer};
+pub use self::stream::StreamId;
+
+use crate::http::{RequestHead, ResponseHead};
+
+/// The end towards a client: it reads requests.
+pub type Server = Connection<RequestHead>;
+/// The end towards a backend: it reads responses.
+pub type Client = Connection<ResponseHead>;

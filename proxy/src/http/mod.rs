@@ -1,7 +1,7 @@
 //! Version-neutral HTTP: heads as byte ranges into an arena of their own, no I/O, no allocation per
 //! request once the arena has grown.
 //!
-//! The HTTP/1 engine (and later HTTP/2) fills a [`RequestHead`] or [`ResponseHead`]; `table` matches
+//! The HTTP/1 and HTTP/2 engines fill a [`RequestHead`] or [`ResponseHead`]; `table` matches
 //! it, `exchange` edits and forwards it. Invariants: field names are lower case; the path is the one
 //! canonical path that is both matched and forwarded; hop-by-hop fields are marked, so that neither
 //! matching nor forwarding sees them.
@@ -9,6 +9,7 @@
 pub mod authority;
 pub mod field;
 pub mod path;
+pub mod trailer;
 pub mod write;
 
 use crate::h1::scan::Scan;
