@@ -13,6 +13,9 @@ use super::{Error, TABLE_BYTES_DEFAULT, TABLE_BYTES_MAX, static_table};
 
 /// Table size updates before the fields of one block (section 4.2: the least size and the last).
 const UPDATES_MAX: u32 = 2;
+/// Names copied out of the dynamic table in one block (bytes). No list of a size that anyone accepts
+/// needs so much, but three bytes that name a large entry ask for a copy of it.
+const COPIED_BYTES_MAX: usize = 64 * 1024;
 /// Scratch kept from one block to the next (bytes).
 const SCRATCH_KEPT_BYTES_MAX: usize = 512;
 
@@ -46,6 +49,26 @@ pub struct Decoder {
     /// Strings that do not lie in one piece as they are meant: coded ones, those across the edge of
     /// the table's ring, and names whose entry may be evicted.
     scratch: Vec<u8>,
+    /// Bytes of names copied in this block.
+    copied: usize,
+}
+
+/// The caller's visitor, and what it said.
+struct Visitor<V, E> {
+    visit: V,
+    refused: Option<E>,
+}
+
+impl<E, V: FnMut(Field<'_>) -> Result<(), E>> Visitor<V, E> {
+    fn wants_more(&self) -> bool {
+        self.refused.is_none()
+    }
+
+    fn visit(&mut self, field: Field<'_>) {
+        if self.wants_more() {
+            self.refused = (self.visit)(field).err();
+        }
+    }
 }
 
 /// A string of a field: in the block or the static table, or a range of the scratch.
@@ -73,6 +96,7 @@ impl Decoder {
             table: Table::new(TABLE_BYTES_DEFAULT),
             table_bytes_max: table_bytes_max.clamp(TABLE_BYTES_DEFAULT, TABLE_BYTES_MAX),
             scratch: Vec::new(),
+            copied: 0,
         }
     }
 
@@ -93,27 +117,23 @@ impl Decoder {
     pub fn decode<E>(
         &mut self,
         block: &[u8],
-        mut visit: impl FnMut(Field<'_>) -> Result<(), E>,
+        visit: impl FnMut(Field<'_>) -> Result<(), E>,
     ) -> Result<(), DecodeError<E>> {
         let mut input = Input(block);
         self.size_updates(&mut input)?;
-        let mut refused = None;
+        self.copied = 0;
+        let mut visitor = Visitor { visit, refused: None };
         while let Some(first) = input.peek() {
-            let mut visit = |field: Field<'_>| {
-                if refused.is_none() {
-                    refused = visit(field).err();
-                }
-            };
             match first {
-                0x80.. => self.indexed(&mut input, &mut visit)?,
-                0x40.. => self.literal(&mut input, 6, &mut visit)?,
+                0x80.. => self.indexed(&mut input, &mut visitor)?,
+                0x40.. => self.literal(&mut input, 6, &mut visitor)?,
                 0x20.. => return Err(Error::TableSizePlace.into()),
-                _ => self.literal(&mut input, 4, &mut visit)?,
+                _ => self.literal(&mut input, 4, &mut visitor)?,
             }
         }
         self.scratch.clear();
         self.scratch.shrink_to(SCRATCH_KEPT_BYTES_MAX);
-        refused.map_or(Ok(()), |error| Err(DecodeError::Refused(error)))
+        visitor.refused.map_or(Ok(()), |error| Err(DecodeError::Refused(error)))
     }
 
     fn size_updates(&mut self, input: &mut Input<'_>) -> Result<(), Error> {
@@ -132,32 +152,35 @@ impl Decoder {
         Ok(())
     }
 
-    fn indexed(
+    fn indexed<E>(
         &mut self,
         input: &mut Input<'_>,
-        visit: &mut impl FnMut(Field<'_>),
+        visitor: &mut Visitor<impl FnMut(Field<'_>) -> Result<(), E>, E>,
     ) -> Result<(), Error> {
         let index = input.integer(7)?;
         if let Some((name, value)) = static_table::entry(index) {
-            visit(Field { name, value, never_indexed: false });
+            visitor.visit(Field { name, value, never_indexed: false });
             return Ok(());
         }
         let age = index.checked_sub(static_table::LENGTH + 1).ok_or(Error::Index)?;
         let entry = self.table.get(age).ok_or(Error::Index)?;
+        if !visitor.wants_more() {
+            return Ok(());
+        }
         self.scratch.clear();
         let name = join(self.table.name(entry), &mut self.scratch);
         let value = join(self.table.value(entry), &mut self.scratch);
         let (name, value) = (name.bytes(&self.scratch), value.bytes(&self.scratch));
-        visit(Field { name, value, never_indexed: false });
+        visitor.visit(Field { name, value, never_indexed: false });
         Ok(())
     }
 
     /// A literal whose index has `prefix` bits: 6 bits mean that it enters the table.
-    fn literal(
+    fn literal<E>(
         &mut self,
         input: &mut Input<'_>,
         prefix: u32,
-        visit: &mut impl FnMut(Field<'_>),
+        visitor: &mut Visitor<impl FnMut(Field<'_>) -> Result<(), E>, E>,
     ) -> Result<(), Error> {
         let never_indexed = input.peek().is_some_and(|first| first & 0xf0 == 0x10);
         self.scratch.clear();
@@ -167,7 +190,7 @@ impl Decoder {
         };
         let value = self.string(input)?;
         let (name, value) = (name.bytes(&self.scratch), value.bytes(&self.scratch));
-        visit(Field { name, value, never_indexed });
+        visitor.visit(Field { name, value, never_indexed });
         if prefix == 6 {
             self.table.insert(name, value);
         }
@@ -181,6 +204,10 @@ impl Decoder {
         }
         let entry = self.table.get(index - static_table::LENGTH - 1).ok_or(Error::Index)?;
         let (one, two) = self.table.name(entry);
+        self.copied += one.len() + two.len();
+        if self.copied > COPIED_BYTES_MAX {
+            return Err(Error::Excess);
+        }
         let start = self.scratch.len();
         self.scratch.extend_from_slice(one);
         self.scratch.extend_from_slice(two);

@@ -270,8 +270,17 @@ fn is_secret(name: &[u8], value: &[u8]) -> bool {
     }
 }
 
+/// Empty slices are not compared: they point nowhere, and processors that look there under a mask take
+/// a hundred times longer.
 fn equal((one, two): Parts<'_>, bytes: &[u8]) -> bool {
-    bytes.len() == one.len() + two.len() && bytes.starts_with(one) && bytes.ends_with(two)
+    if bytes.len() != one.len() + two.len() {
+        return false;
+    }
+    if two.is_empty() {
+        return bytes.is_empty() || one == bytes;
+    }
+    let (first, second) = bytes.split_at(one.len());
+    first == one && second == two
 }
 
 fn hash(name: &[u8], value: &[u8]) -> u64 {

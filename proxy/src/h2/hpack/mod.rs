@@ -46,6 +46,9 @@ pub enum Error {
     /// A table size update follows a field or two other updates.
     #[error("a table size update stands in the wrong place")]
     TableSizePlace,
+    /// The block names large entries so often that reading it costs far more than sending it.
+    #[error("a header block names large entries too often")]
+    Excess,
 }
 
 #[cfg(test)]

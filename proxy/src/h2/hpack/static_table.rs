@@ -142,7 +142,10 @@ pub(super) fn value(first: usize, value: &[u8]) -> Option<usize> {
         8 => 14,
         _ => first,
     };
-    (first..=last).find(|index| ENTRIES[index - 1].1 == value)
+    (first..=last).find(|index| {
+        let known = ENTRIES[index - 1].1;
+        known.len() == value.len() && (value.is_empty() || known == value)
+    })
 }
 
 #[cfg(test)]

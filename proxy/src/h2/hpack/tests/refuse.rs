@@ -39,3 +39,16 @@ fn a_block_of_references_to_a_large_entry_is_visited_up_to_the_bound() {
     assert_eq!(result, Err(DecodeError::Refused(())));
     assert_eq!(visits, BOUND / (4000 + 1 + 32) + 1);
 }
+
+#[test]
+fn a_block_that_names_a_large_entry_over_and_over_is_an_error() {
+    let large = [&bytes("40 7f a1 1e")[..], &[b'n'; 4000], &[0]].concat();
+    for literal in ["7e 00", "0f 2f 00", "1f 2f 00"] {
+        let named = |times| [large.clone(), bytes(literal).repeat(times)].concat();
+        let decode = |block: &[u8]| {
+            Decoder::new(TABLE_BYTES_DEFAULT).decode(block, |_| Err::<(), _>("enough"))
+        };
+        assert_eq!(decode(&named(16)), Err(DecodeError::Refused("enough")), "{literal}");
+        assert_eq!(decode(&named(17)), Err(DecodeError::Compression(Error::Excess)), "{literal}");
+    }
+}
