@@ -136,8 +136,8 @@ asks for it, by `ringway check` with file and line, and under `/status`; nothing
 | Gateway, ListenerSet | listeners with protocol HTTP and HTTPS; several per port by hostname, `allowedRoutes` and `allowedListeners` by Same, All, Selector and None |
 | HTTPRoute | whole, but what the next table names |
 | ReferenceGrant | from HTTPRoute to Service, from Gateway and ListenerSet to Secret |
-| Service, EndpointSlice, Secret, Namespace | as far as the above refer to them |
-| BackendTLSPolicy | no: a Service that one protects answers 500, it is never spoken to in the clear |
+| Service, EndpointSlice, Secret, ConfigMap, Namespace | as far as the others refer to them; of a ConfigMap its key `ca.crt` alone |
+| BackendTLSPolicy | whole, but `options`; for the Services that HTTPRoutes lead to, mirrors too. What a policy protects is never spoken to in the clear: where it cannot be obeyed the answer is 500 |
 | GRPCRoute, TLSRoute, TCPRoute, UDPRoute | no: Accepted=False, NotAllowedByListeners |
 
 | what | where | what happens |
@@ -153,7 +153,7 @@ asks for it, by `ringway check` with file and line, and under `/status`; nothing
 | header edits of `Host`, `Connection`, `Content-Length` and what else frames a message | filter | the same; URLRewrite changes the host |
 | a match that no request can meet, a wrong regular expression | rule | the rule is dropped, PartiallyInvalid=True; the route is refused if no rule is left |
 | backends other than Services | backendRef | ResolvedRefs=False, InvalidKind; its share answers 500 |
-| `appProtocol` other than `http` and `kubernetes.io/ws` | backendRef | ResolvedRefs=False, UnsupportedProtocol; its share answers 500 |
+| `appProtocol` other than `http`, `kubernetes.io/h2c`, `kubernetes.io/ws`; `https` and `kubernetes.io/wss` without a BackendTLSPolicy | backendRef | ResolvedRefs=False, UnsupportedProtocol; its share answers 500 |
 
 Where the API leaves a choice: a route's retries wait 25 ms at first unless `backoff` says otherwise and
 cover connection errors always; a timeout of `0s` is none; of two routes on one listener the one with the

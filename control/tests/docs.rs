@@ -104,6 +104,7 @@ fn every_condition_of_the_golden_translations_is_told_under_its_kind() {
             "gateways" => &["Gateway", "Listener"],
             "listenerSets" => &["ListenerSet", "Listener"],
             "httpRoutes" => &["HTTPRoute"],
+            "backendTLSPolicies" => &["BackendTLSPolicy"],
             "otherRoutes" => &["GRPCRoute, TLSRoute, TCPRoute, UDPRoute"],
             other => panic!("no heading is known for {other}"),
         };

@@ -69,6 +69,11 @@ fn shorten(value: &mut Value) {
             if let Some(chain) = fields.get_mut("chain").filter(|chain| chain.is_array()) {
                 *chain = json!(format!("{} certificates", chain.as_array().unwrap().len()));
             }
+            for field in ["Certificates", "roots"] {
+                if let Some(roots) = fields.get_mut(field).filter(|roots| roots.is_array()) {
+                    *roots = json!(format!("{} authorities", roots.as_array().unwrap().len()));
+                }
+            }
             fields.values_mut().for_each(shorten);
         }
         Value::Array(items) => items.iter_mut().for_each(shorten),

@@ -8,6 +8,7 @@ use control::store::Store;
 use control::translate::status::{ConditionStatus, ConditionType, Reason};
 use control::translate::{Cache, Translation, translate};
 use control::yaml;
+use proxy::ir::Roots;
 
 const SECRET: &str = include_str!("../../k8s/examples/quickstart/secret.yaml");
 
@@ -162,6 +163,53 @@ spec: {targetRefs: [{group: "", kind: Service, name: web}]}
         assert_eq!(translate(&store.snapshot(), &mut warm).ir.backends.len(), 1);
     });
     assert_eq!(before.ir, after.ir);
+}
+
+fn config_map(text: &str) -> String {
+    let text = text.replace('\n', "\n    ");
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: ca, namespace: back}}\ndata:\n  ca.crt: |\n    {text}\n"
+    )
+}
+
+#[test]
+fn authorities_that_change_turn_bad_or_go_are_trusted_as_they_are_now() {
+    let policy = r#"
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: tls, namespace: back}
+spec:
+  targetRefs: [{group: "", kind: Service, name: web}]
+  validation: {hostname: web.example.com, caCertificateRefs: [{group: "", kind: ConfigMap, name: ca}]}
+"#;
+    let authority =
+        |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap().cert.pem();
+    let (one, two) = (authority("one"), authority("two"));
+    let trusted = |store: &Store, warm: &mut Cache| {
+        let found = translate(&store.snapshot(), warm);
+        assert_eq!(found, translate(&store.snapshot(), &mut Cache::default()));
+        let backend = found.ir.backends.values().next()?;
+        match &backend.tls.as_ref().unwrap().roots {
+            Roots::Certificates(roots) => Some(roots.len()),
+            Roots::System => None,
+        }
+    };
+    edited(|store| {
+        let mut warm = Cache::default();
+        put(store, policy);
+        assert_eq!(trusted(store, &mut warm), None, "no ConfigMap");
+        for (text, count) in [
+            (one.clone(), Some(1)),
+            (format!("{one}{two}"), Some(2)),
+            (String::new(), None),
+            (two.clone(), Some(1)),
+        ] {
+            put(store, &config_map(&text));
+            assert_eq!(trusted(store, &mut warm), count);
+        }
+        store.remove(Kind::ConfigMap, &Name::new("back", "ca"));
+        assert_eq!(trusted(store, &mut warm), None, "a removed bundle is trusted no longer");
+    });
 }
 
 #[test]

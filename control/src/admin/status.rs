@@ -16,7 +16,9 @@ use crate::api::{Kind, Name};
 use crate::listening;
 use crate::report::Phase;
 use crate::state::{ShardState, State};
-use crate::translate::status::{GatewayClassStatus, GatewayStatus, ListenerSetStatus, RouteStatus};
+use crate::translate::status::{
+    GatewayClassStatus, GatewayStatus, ListenerSetStatus, PolicyStatus, RouteStatus,
+};
 
 /// The document.
 #[must_use]
@@ -48,6 +50,7 @@ pub fn json(state: &State) -> String {
             http_routes: &state.statuses.http_routes,
             listener_sets: &state.statuses.listener_sets,
             other_routes: &state.statuses.other_routes,
+            backend_tls_policies: &state.statuses.backend_tls_policies,
         },
     };
     let mut text = serde_json::to_string_pretty(&document).expect("plain values serialise");
@@ -82,6 +85,8 @@ struct Objects<'s> {
     listener_sets: &'s BTreeMap<Name, ListenerSetStatus>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     other_routes: &'s BTreeMap<Kind, BTreeMap<Name, Arc<RouteStatus>>>,
+    #[serde(rename = "backendTLSPolicies", skip_serializing_if = "BTreeMap::is_empty")]
+    backend_tls_policies: &'s BTreeMap<Name, Arc<PolicyStatus>>,
 }
 
 fn shard_json(index: usize, core: Option<CoreId>, shard: &ShardState) -> Value {

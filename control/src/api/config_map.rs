@@ -1,6 +1,5 @@
-//! v1 ConfigMap.
+//! v1 ConfigMap, of which only a trust bundle is ever kept.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -9,8 +8,16 @@ use super::Meta;
 
 /// A ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default)]
 pub struct ConfigMap {
     pub metadata: Meta,
-    pub data: BTreeMap<Arc<str>, Arc<str>>,
+    pub data: ConfigMapData,
+}
+
+/// The one key that is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ConfigMapData {
+    #[serde(rename = "ca.crt")]
+    pub ca: Option<Arc<str>>,
 }

@@ -65,8 +65,11 @@ mod secret;
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
 mod service;
 
-pub use backend_tls_policy::{BackendTlsPolicy, BackendTlsPolicySpec, PolicyTarget};
-pub use config_map::ConfigMap;
+pub use backend_tls_policy::{
+    BackendTlsPolicy, BackendTlsPolicySpec, BackendValidation, PolicyTarget, SubjectAltName,
+    SubjectAltNameType,
+};
+pub use config_map::{ConfigMap, ConfigMapData};
 pub use endpoint_slice::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 pub use filter::{
     Cors, Filter, FilterType, Fraction, HeaderModifier, HeaderValue, Mirror, PathModifier,
@@ -89,7 +92,7 @@ pub use listener_set::{ListenerSet, ListenerSetSpec, ParentGateway};
 pub use meta::{Meta, Name};
 pub use namespace::Namespace;
 pub use other_route::{OtherRoute, OtherRouteSpec};
-pub use reference::{BackendRef, ParentReference};
+pub use reference::{BackendRef, CaCertificateRef, ParentReference};
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
 pub use secret::Secret;
 pub use service::{

@@ -1,4 +1,5 @@
-//! References from routes: to the Gateways they attach to and the backends they lead to.
+//! References from routes: to the Gateways they attach to and the backends they lead to; and those to
+//! trust bundles.
 
 use std::sync::Arc;
 
@@ -42,6 +43,16 @@ pub struct BackendRef {
     pub weight: u32,
     #[serde(default)]
     pub filters: Vec<Filter>,
+}
+
+/// A `caCertificateRef`, of a policy or of a Gateway; only the latter may name a namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct CaCertificateRef {
+    pub group: Arc<str>,
+    pub kind: Arc<str>,
+    pub name: Arc<str>,
+    pub namespace: Option<Arc<str>>,
 }
 
 fn gateway_group() -> Arc<str> {

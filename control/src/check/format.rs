@@ -39,6 +39,8 @@ pub(super) enum Format {
     Duration,
     /// An origin of the CORS filter, or `*`.
     Origin,
+    /// A URI with its scheme.
+    AbsoluteUri,
     /// Base64.
     Base64,
     /// Endpoints, as the annotation lists them.
@@ -83,6 +85,13 @@ impl Format {
             Self::Path => text.starts_with('/'),
             Self::Duration => crate::translate::is_duration(text),
             Self::Origin => crate::translate::is_origin(text),
+            Self::AbsoluteUri => text.split_once(':').is_some_and(|(scheme, rest)| {
+                let inner = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+                scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+                    && scheme.bytes().all(inner)
+                    && !rest.is_empty()
+                    && text.bytes().all(|b| b.is_ascii_graphic())
+            }),
             Self::Base64 => is_base64(text),
             Self::Endpoints => crate::resolve::entries(text).all(|entry| entry.is_ok()),
         }
@@ -111,6 +120,7 @@ impl Format {
             Self::Path => "a path that begins with \"/\"",
             Self::Duration => "a duration of whole h, m, s and ms, as 10s or 1h30m",
             Self::Origin => "\"*\" or scheme://host[:port], whose host may begin with \"*.\"",
+            Self::AbsoluteUri => "a URI with its scheme, as spiffe://example.com/name",
             Self::Base64 => "base64",
             Self::Endpoints => "a list of host:port separated by commas",
         }

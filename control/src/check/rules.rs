@@ -15,8 +15,8 @@ pub(super) fn apply(kind: Kind, object: &Node, findings: &mut Vec<Finding>) {
         Kind::ListenerSet => rules.listeners(),
         Kind::HttpRoute => rules.http_route(),
         Kind::Service => rules.service(),
-        Kind::BackendTlsPolicy
-        | Kind::ConfigMap
+        Kind::BackendTlsPolicy => rules.backend_tls_policy(),
+        Kind::ConfigMap
         | Kind::EndpointSlice
         | Kind::GatewayClass
         | Kind::GrpcRoute
@@ -363,6 +363,60 @@ impl Rules<'_> {
                     self.add(&format!("{field}.{place}"), what);
                 }
                 seen.push((name, place));
+            }
+        }
+    }
+
+    fn backend_tls_policy(&mut self) {
+        let object = self.object;
+        let Some(spec) = object.get("spec") else { return };
+        self.policy_targets(spec.items_of("targetRefs"));
+        let Some(validation) = spec.get("validation") else { return };
+        let field = "spec.validation";
+        let by_name = validation.text_of("wellKnownCACertificates").is_some();
+        match (validation.items_of("caCertificateRefs").is_empty(), by_name) {
+            (true, false) => {
+                let what = "is required, unless wellKnownCACertificates is given";
+                self.add(&format!("{field}.caCertificateRefs"), what);
+            }
+            (false, true) => {
+                let what = "is not allowed beside caCertificateRefs";
+                self.add(&format!("{field}.wellKnownCACertificates"), what);
+            }
+            _ => {}
+        }
+        for (index, san) in validation.items_of("subjectAltNames").iter().enumerate() {
+            let field = format!("{field}.subjectAltNames[{index}]");
+            let Some(kind) = san.text_of("type") else { continue };
+            for (owner, name) in [("Hostname", "hostname"), ("URI", "uri")] {
+                match (owner == kind, san.get(name).is_some()) {
+                    (true, false) => {
+                        let what = format!("is required with type {kind}");
+                        self.add(&format!("{field}.{name}"), what);
+                    }
+                    (false, true) => {
+                        let what = format!("is not allowed with type {kind}");
+                        self.add(&format!("{field}.{name}"), what);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Several references to one object must each name another port of it.
+    fn policy_targets(&mut self, targets: &[Node]) {
+        let of = |node: &Node, name: &str| node.text_of(name).unwrap_or_default().to_owned();
+        let key = |node: &Node| ["group", "kind", "name"].map(|name| of(node, name));
+        for (index, target) in targets.iter().enumerate() {
+            let own = of(target, "sectionName");
+            let clashes = |other: &&Node| {
+                let theirs = of(other, "sectionName");
+                key(other) == key(target) && (theirs == own || theirs.is_empty() || own.is_empty())
+            };
+            if targets[..index].iter().any(|other| clashes(&other)) {
+                let what = "names a target twice: give each another sectionName";
+                self.add(&format!("spec.targetRefs[{index}]"), what);
             }
         }
     }

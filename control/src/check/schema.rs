@@ -316,9 +316,31 @@ static PARENT_GATEWAY: Schema = Schema::Object(&[
 static BACKEND_TLS_POLICY: Schema = top!(required("spec", &BACKEND_TLS_POLICY_SPEC));
 static BACKEND_TLS_POLICY_SPEC: Schema = Schema::Object(&[
     required("targetRefs", &POLICY_TARGETS),
-    required("validation", &ANYTHING),
+    required("validation", &BACKEND_VALIDATION),
     optional("options", &ANYTHING),
 ]);
+static BACKEND_VALIDATION: Schema = Schema::Object(&[
+    optional("caCertificateRefs", &LOCAL_CA_REFS),
+    optional("wellKnownCACertificates", &WELL_KNOWN),
+    required("hostname", &HOSTNAME),
+    optional("subjectAltNames", &SUBJECT_ALT_NAMES),
+]);
+static LOCAL_CA_REFS: Schema = list(&LOCAL_CA_REF, 0, 8);
+static LOCAL_CA_REF: Schema = Schema::Object(&[
+    required("group", &GROUP),
+    required("kind", &KIND),
+    required("name", &OBJECT_NAME),
+]);
+static OBJECT_NAME: Schema = text(Format::Any, 1, 253);
+static WELL_KNOWN: Schema = text(Format::Any, 1, 253);
+static SUBJECT_ALT_NAMES: Schema = list(&SUBJECT_ALT_NAME, 0, 5);
+static SUBJECT_ALT_NAME: Schema = Schema::Object(&[
+    required("type", &SUBJECT_ALT_NAME_TYPE),
+    optional("hostname", &WILDCARD_HOSTNAME),
+    optional("uri", &SUBJECT_ALT_NAME_URI),
+]);
+static SUBJECT_ALT_NAME_TYPE: Schema = one_of(&["Hostname", "URI"]);
+static SUBJECT_ALT_NAME_URI: Schema = text(Format::AbsoluteUri, 1, 253);
 static POLICY_TARGETS: Schema = list(&POLICY_TARGET, 1, 16);
 static POLICY_TARGET: Schema = Schema::Object(&[
     required("group", &GROUP),

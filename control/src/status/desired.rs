@@ -32,6 +32,7 @@ pub(super) fn of(statuses: &Statuses, kind: Kind, name: &Name) -> Desired {
         Kind::Gateway => entry(&statuses.gateways, name),
         Kind::HttpRoute => entry(&statuses.http_routes, name),
         Kind::ListenerSet => entry(&statuses.listener_sets, name),
+        Kind::BackendTlsPolicy => entry(&statuses.backend_tls_policies, name),
         kind if kind.is_other_route() => {
             let nothing = BTreeMap::new();
             entry(statuses.other_routes.get(&kind).unwrap_or(&nothing), name)
@@ -54,7 +55,7 @@ fn entry<T: Serialize>(all: &BTreeMap<Name, T>, name: &Name) -> Desired {
 pub(super) fn blame(kind: Kind, status: &mut Value, fault: &str, generation: i64) {
     let reason = match kind {
         Kind::GatewayClass => "Unsupported",
-        Kind::Gateway => "Invalid",
+        Kind::BackendTlsPolicy | Kind::Gateway => "Invalid",
         _ => "UnsupportedValue",
     };
     let message = format!("The spec cannot be read, its last good version keeps serving: {fault}");
@@ -69,8 +70,9 @@ pub(super) fn blame(kind: Kind, status: &mut Value, fault: &str, generation: i64
             }
         }
     };
-    match status.get_mut("parents").and_then(Value::as_array_mut) {
-        Some(parents) => parents.iter_mut().for_each(blame),
+    let list = if kind == Kind::BackendTlsPolicy { "ancestors" } else { "parents" };
+    match status.get_mut(list).and_then(Value::as_array_mut) {
+        Some(entries) => entries.iter_mut().for_each(blame),
         None => blame(status),
     }
 }
@@ -86,6 +88,9 @@ pub(super) fn changes(old: &Statuses, new: &Statuses, mut note: impl FnMut(Kind,
     differing(&old.http_routes, &new.http_routes, same, |name| note(kind, name));
     let kind = Kind::ListenerSet;
     differing(&old.listener_sets, &new.listener_sets, |a, b| a == b, |name| note(kind, name));
+    let kind = Kind::BackendTlsPolicy;
+    let (before, after) = (&old.backend_tls_policies, &new.backend_tls_policies);
+    differing(before, after, |a, b| Arc::ptr_eq(a, b) || a == b, |name| note(kind, name));
     let nothing = BTreeMap::new();
     for kind in Kind::ALL.into_iter().filter(|kind| kind.is_other_route()) {
         let old = old.other_routes.get(&kind).unwrap_or(&nothing);
@@ -153,6 +158,9 @@ mod tests {
             );
             assert_eq!(other["status"], "True");
         }
+        let mut status = json!({"ancestors": [{"conditions": [good]}]});
+        blame(Kind::BackendTlsPolicy, &mut status, "why", 5);
+        assert_eq!(status["ancestors"][0]["conditions"][0]["reason"], "Invalid");
         let mut status = json!({"conditions": [good], "listeners": []});
         blame(Kind::Gateway, &mut status, "why", 5);
         assert_eq!(status["conditions"][0]["reason"], "Invalid");

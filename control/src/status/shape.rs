@@ -35,6 +35,8 @@ pub enum Entries {
         reference: &'static str,
         /// Types of conditions that are ours.
         conditions: &'static [&'static str],
+        /// Entries of all controllers that the API takes.
+        max: usize,
     },
 }
 
@@ -81,6 +83,7 @@ static ROUTE: Shape = Shape {
         field: "parents",
         reference: "parentRef",
         conditions: &["Accepted", "PartiallyInvalid", "ResolvedRefs"],
+        max: 32,
     }),
 };
 
@@ -92,6 +95,7 @@ static POLICY: Shape = Shape {
         field: "ancestors",
         reference: "ancestorRef",
         conditions: &["Accepted", "ResolvedRefs"],
+        max: 16,
     }),
 };
 

@@ -2,8 +2,9 @@
 //!
 //! Filled by [`crate::files`] (and later by watchers), read by [`crate::translate`]. Keeps one thing
 //! beside the objects: the last certificate of each Secret that could be used, so that a Secret which
-//! turns bad keeps serving while translation stays a pure function of the snapshot. Invariant: a
-//! snapshot never changes, and a map that did not change keeps its address.
+//! turns bad keeps serving while translation stays a pure function of the snapshot. A trust bundle that
+//! turns bad is trusted no longer. Invariant: a snapshot never changes, and a map that did not change
+//! keeps its address.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -46,6 +47,8 @@ pub struct Snapshot {
     pub services: Arc<BTreeMap<Name, Arc<Service>>>,
     /// The certificate of each TLS Secret.
     pub certificates: Arc<BTreeMap<Name, SecretCertificate>>,
+    /// What each object that may hold a trust bundle holds.
+    pub bundles: Arc<BTreeMap<(Kind, Name), Bundle>>,
     /// Addresses of DNS names that Services lead to.
     pub resolved: Arc<HashMap<Arc<str>, Vec<IpAddr>>>,
     /// A class that needs no GatewayClass object (`--class`), for running from files.
@@ -70,6 +73,9 @@ pub struct SecretCertificate {
     /// Why the Secret's present content cannot be used, if so.
     pub fault: Option<Arc<str>>,
 }
+
+/// DER certificates of the authorities in a trust bundle, or why there are none.
+pub type Bundle = Result<Arc<Vec<Vec<u8>>>, Arc<str>>;
 
 /// The store.
 #[derive(Debug, Default)]
@@ -113,7 +119,15 @@ impl Store {
         let all = &mut self.snapshot;
         match object {
             Object::BackendTlsPolicy(object) => insert(&mut all.backend_tls_policies, name, object),
-            Object::ConfigMap(object) => insert(&mut all.config_maps, name, object),
+            Object::ConfigMap(object) => {
+                if all.config_maps.get(&name) == Some(&object) {
+                    return false;
+                }
+                let text = object.data.ca.as_deref();
+                let bundle = text.map_or_else(|| Err("it has no key ca.crt".into()), read_bundle);
+                insert(&mut all.bundles, (kind, name.clone()), bundle);
+                insert(&mut all.config_maps, name, object)
+            }
             Object::EndpointSlice(object) => insert(&mut all.endpoint_slices, name, object),
             Object::Gateway(object) => insert(&mut all.gateways, name, object),
             Object::GatewayClass(object) => insert(&mut all.gateway_classes, name, object),
@@ -141,7 +155,10 @@ impl Store {
         let all = &mut self.snapshot;
         match kind {
             Kind::BackendTlsPolicy => remove(&mut all.backend_tls_policies, name),
-            Kind::ConfigMap => remove(&mut all.config_maps, name),
+            Kind::ConfigMap => {
+                remove(&mut all.bundles, &(kind, name.clone()));
+                remove(&mut all.config_maps, name)
+            }
             Kind::EndpointSlice => remove(&mut all.endpoint_slices, name),
             Kind::Gateway => remove(&mut all.gateways, name),
             Kind::GatewayClass => remove(&mut all.gateway_classes, name),
@@ -196,6 +213,10 @@ fn read_certificate(name: &Name, secret: &Secret) -> Result<ir::Certificate, Str
     let certificate = proxy::tls::read_pem(&name.to_string(), &chain, &key)?;
     proxy::tls::check_certificate(&certificate)?;
     Ok(certificate)
+}
+
+fn read_bundle(text: &str) -> Bundle {
+    proxy::tls::read_roots(text.as_bytes()).map(Arc::new).map_err(Arc::from)
 }
 
 fn insert<K, T>(map: &mut Arc<BTreeMap<K, T>>, name: K, value: T) -> bool

@@ -15,8 +15,8 @@ use super::infrastructure;
 use super::listener::Listener;
 use super::other_route;
 use super::status::{
-    Condition, ConditionType, GatewayStatus, ListenerSetStatus, ListenerStatus, Problem, Reason,
-    Statuses,
+    Condition, ConditionType, GatewayStatus, ListenerSetStatus, ListenerStatus, PolicyStatus,
+    Problem, Reason, Statuses,
 };
 use crate::api::{Kind, Name};
 use crate::store::Snapshot;
@@ -33,6 +33,8 @@ pub(super) struct Parts {
     pub routes: Routes,
     /// Routes that are not served.
     pub others: (other_route::Statuses, Vec<Problem>),
+    /// BackendTLSPolicies.
+    pub policies: (BTreeMap<Name, Arc<PolicyStatus>>, Vec<Problem>),
 }
 
 /// Assembles the translation.
@@ -41,11 +43,12 @@ pub(super) fn assemble(
     parts: Parts,
     backends: BTreeMap<Arc<str>, Arc<ir::Backend>>,
 ) -> Translation {
-    let Parts { classes, gateways, strays, routes, others } = parts;
+    let Parts { classes, gateways, strays, routes, others, policies } = parts;
     let attached = attached(&gateways, &routes);
     let counts: Vec<usize> = attached.iter().map(Vec::len).collect();
     let (gateway_statuses, listener_sets) = parent_statuses(&gateways, &counts);
-    let problems = problems(&classes, &gateways, strays, &routes, others.1);
+    let rest = others.1.into_iter().chain(policies.1);
+    let problems = problems(&classes, &gateways, strays, &routes, rest);
     let statuses = Statuses {
         gateway_classes: classes.statuses(),
         gateways: gateway_statuses,
@@ -56,6 +59,7 @@ pub(super) fn assemble(
             .collect(),
         listener_sets,
         other_routes: others.0,
+        backend_tls_policies: policies.0,
         infrastructure: infrastructure::plan(snapshot, &gateways),
     };
     let is_anywhere = matches!(snapshot.addressing, Addressing::Pool(_));
@@ -234,7 +238,7 @@ fn problems(
     gateways: &[Planned],
     strays: Vec<Problem>,
     routes: &Routes,
-    others: Vec<Problem>,
+    rest: impl Iterator<Item = Problem>,
 ) -> Vec<Problem> {
     let classes =
         classes.faults().map(|(name, fault)| Problem::of(Kind::GatewayClass, &name, fault));
@@ -251,5 +255,5 @@ fn problems(
         own.chain(told).chain(sets)
     });
     let routes = routes.planned.iter().flat_map(|(_, route)| route.problems.iter().cloned());
-    classes.chain(parents).chain(strays).chain(routes).chain(others).collect()
+    classes.chain(parents).chain(strays).chain(routes).chain(rest).collect()
 }

@@ -8,15 +8,14 @@ use std::sync::Arc;
 
 use proxy::ir::Hostname;
 
-use super::backend::Target;
+use super::backend::{Referrer, Target};
+use super::backend_tls::{Policies, Use};
 use super::gateway::Planned;
 use super::parent::{Door, Found, Parent, Parents};
 use super::route::{self, Body};
 use super::status::{Condition, ConditionType, Problem, Reason, RouteParentStatus, RouteStatus};
-use super::{CONTROLLER_NAME, Fault, hostname, same};
-use crate::api::{
-    BackendTlsPolicy, HttpRoute, Kind, Name, Namespace, ParentReference, ReferenceGrant, Service,
-};
+use super::{CONTROLLER_NAME, Fault, backend_tls, hostname, same};
+use crate::api::{HttpRoute, Kind, Name, Namespace, ParentReference, ReferenceGrant, Service};
 use crate::store::Snapshot;
 
 /// All routes, oldest first, then by `namespace/name`.
@@ -48,7 +47,7 @@ pub(super) struct RouteCache {
     services: Arc<BTreeMap<Name, Arc<Service>>>,
     grants: Arc<BTreeMap<Name, Arc<ReferenceGrant>>>,
     namespaces: Arc<BTreeMap<Name, Arc<Namespace>>>,
-    policies: Arc<BTreeMap<Name, Arc<BackendTlsPolicy>>>,
+    policies: Policies,
     parents: Parents,
 }
 
@@ -56,6 +55,11 @@ impl RouteCache {
     /// The parents of the last translation.
     pub(super) fn parents(&self) -> &Parents {
         &self.parents
+    }
+
+    /// The BackendTLSPolicies of the last translation.
+    pub(super) fn policies(&self) -> &Policies {
+        &self.policies
     }
 }
 
@@ -65,26 +69,45 @@ impl Routes {
         let attached = self.planned.iter().filter(|(_, route)| !route.attached.is_empty());
         attached.flat_map(|(_, route)| &route.body.backends)
     }
+
+    /// The same from every listener, with what leads nowhere; may repeat.
+    pub(super) fn uses(&self) -> impl Iterator<Item = Use<'_>> {
+        self.planned.iter().flat_map(|(_, route)| {
+            let listeners = route.attached.iter().map(|(listener, _)| *listener);
+            listeners.flat_map(|listener| {
+                let named = route.body.services.iter();
+                named.map(move |known| Use { service: &known.name, port: known.port, listener })
+            })
+        })
+    }
 }
 
 /// Plans every route.
 pub(super) fn plan(snapshot: &Snapshot, gateways: &[Planned], cache: &mut RouteCache) -> Routes {
     let parents = Parents::new(snapshot, gateways);
     let services = same(&cache.services, &snapshot.services);
-    let grants = same(&cache.grants, &snapshot.reference_grants)
-        && same(&cache.policies, &snapshot.backend_tls_policies);
+    let policies = backend_tls::plan(snapshot);
+    let grants = same(&cache.grants, &snapshot.reference_grants);
+    let agree = |body: &Body| {
+        body.services.iter().all(|known| policies.agree(&cache.policies, &known.name))
+    };
     let outside = parents == cache.parents && same(&cache.namespaces, &snapshot.namespaces);
     let mut planned = Vec::with_capacity(snapshot.http_routes.len());
     for (name, object) in snapshot.http_routes.iter() {
         let known = cache.routes.get(name).filter(|known| same(&known.object, object));
         let body = known
             .map(|known| &known.body)
-            .filter(|body| grants && (services || services_unchanged(snapshot, body)));
+            .filter(|body| grants && (services || services_unchanged(snapshot, body)))
+            .filter(|body| agree(body));
         let route = match (known, body) {
             (Some(known), Some(_)) if outside => Arc::clone(known),
             (_, body) => {
-                let body =
-                    body.map_or_else(|| Arc::new(route::http(snapshot, name, object)), Arc::clone);
+                let fresh = || {
+                    let kind = Kind::HttpRoute;
+                    let referrer = Referrer { snapshot, policies: &policies, kind, route: name };
+                    Arc::new(route::http(referrer, object))
+                };
+                let body = body.map_or_else(fresh, Arc::clone);
                 Arc::new(attach(snapshot, name, object, body, &parents))
             }
         };
@@ -93,7 +116,7 @@ pub(super) fn plan(snapshot: &Snapshot, gateways: &[Planned], cache: &mut RouteC
     cache.routes = planned.iter().map(|(name, route)| (name.clone(), Arc::clone(route))).collect();
     cache.services = Arc::clone(&snapshot.services);
     cache.grants = Arc::clone(&snapshot.reference_grants);
-    cache.policies = Arc::clone(&snapshot.backend_tls_policies);
+    cache.policies = policies;
     cache.namespaces = Arc::clone(&snapshot.namespaces);
     cache.parents = parents;
     planned.sort_by(|(_, left), (_, right)| {
@@ -104,7 +127,7 @@ pub(super) fn plan(snapshot: &Snapshot, gateways: &[Planned], cache: &mut RouteC
 }
 
 fn services_unchanged(snapshot: &Snapshot, body: &Body) -> bool {
-    body.services.iter().all(|(name, before)| match (before, snapshot.services.get(name)) {
+    body.services.iter().all(|known| match (&known.service, snapshot.services.get(&known.name)) {
         (None, None) => true,
         (Some(before), Some(now)) => same(before, now),
         _ => false,

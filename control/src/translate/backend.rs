@@ -7,35 +7,100 @@ use std::sync::Arc;
 use proxy::ir;
 
 use super::attach::Routes;
+use super::backend_tls::Policies;
 use super::grant::{self, Reference};
 use super::reach::Reach;
 use super::status::{Problem, Reason};
 use super::{Fault, same};
-use crate::api::{
-    BackendRef, EndpointSlice, Kind, Name, PolicyTarget, Service, ServicePort, TargetPort,
-};
+use crate::api::{BackendRef, EndpointSlice, Kind, Name, Service, ServicePort, TargetPort};
 use crate::resolve;
 use crate::store::Snapshot;
 
 /// A Service port that a route leads to.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    /// `namespace/service:port`.
+    /// `namespace/service:port`, with `+h2` where it is spoken to in HTTP/2.
     pub key: Arc<str>,
     /// The Service.
     pub service: Arc<Service>,
     /// The port of the Service.
     pub port: u16,
+    /// What HTTP requests are sent in.
+    pub protocol: ir::BackendProtocol,
+    /// How TLS is spoken, if it is.
+    pub tls: Option<Arc<ir::BackendTls>>,
 }
 
-/// Finds what a reference at `field` leads to. Notes the Service it looked up, there or not.
+/// The route that refers, and what it has to obey.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Referrer<'r> {
+    /// All objects.
+    pub snapshot: &'r Snapshot,
+    /// Who wants TLS.
+    pub policies: &'r Policies,
+    /// What kind of route it is.
+    pub kind: Kind,
+    /// The route.
+    pub route: &'r Name,
+}
+
+/// A Service that was looked up, there or not.
+#[derive(Debug)]
+pub(super) struct LookedUp {
+    /// Its name.
+    pub name: Name,
+    /// The Service as it was.
+    pub service: Option<Arc<Service>>,
+    /// The port that was named.
+    pub port: Option<u16>,
+}
+
+/// Why a reference leads nowhere.
+#[derive(Debug)]
+pub(super) enum Barrier {
+    /// It cannot be resolved, which the route is told.
+    Unresolved(Fault),
+    /// The BackendTLSPolicy that applies cannot be obeyed, which the policy is told.
+    Policy(Arc<str>),
+}
+
+impl From<Fault> for Barrier {
+    fn from(fault: Fault) -> Self {
+        Self::Unresolved(fault)
+    }
+}
+
+/// Finds what a reference at `field` leads to and how it is spoken to. Notes the Service it looked up.
 pub(super) fn resolve(
-    snapshot: &Snapshot,
-    route: &Name,
+    referrer: Referrer<'_>,
     reference: &BackendRef,
     field: &str,
-    looked_up: &mut Vec<(Name, Option<Arc<Service>>)>,
-) -> Result<Target, Fault> {
+    looked_up: &mut Vec<LookedUp>,
+) -> Result<Target, Barrier> {
+    let (service, port) = find(referrer, reference, field, looked_up)?;
+    let name = service.metadata.full_name();
+    let spec = service.spec.ports.iter().find(|spec| spec.port == port);
+    let policy = referrer.policies.of(&name, spec.map(|spec| &*spec.name));
+    let protocol = spoken(referrer.kind, spec, policy.is_some()).map_err(|what| {
+        let message = format!("port {port} of Service {name} {what}");
+        Fault::new(Reason::UnsupportedProtocol, format!("{field}.port"), message)
+    })?;
+    let tls = policy.map(|policy| policy.tls.clone()).transpose().map_err(Barrier::Policy)?;
+    let suffix = match protocol {
+        ir::BackendProtocol::Http1 => "",
+        ir::BackendProtocol::Http2 => "+h2",
+    };
+    Ok(Target { key: format!("{name}:{port}{suffix}").into(), service, port, protocol, tls })
+}
+
+/// The Service that a reference names, and its port.
+fn find(
+    referrer: Referrer<'_>,
+    reference: &BackendRef,
+    field: &str,
+    looked_up: &mut Vec<LookedUp>,
+) -> Result<(Arc<Service>, u16), Fault> {
+    let Referrer { snapshot, kind, route, .. } = referrer;
     if !reference.group.is_empty() || &*reference.kind != "Service" {
         let message = format!(
             "{field} names {} {} of group {:?}: only Service of the core group is supported",
@@ -46,7 +111,7 @@ pub(super) fn resolve(
     let namespace = reference.namespace.as_ref().unwrap_or(&route.namespace);
     let name = Name { namespace: Arc::clone(namespace), name: Arc::clone(&reference.name) };
     let reach = Reference {
-        from_kind: "HTTPRoute",
+        from_kind: kind.as_str(),
         from_namespace: &route.namespace,
         to_kind: "Service",
         to: &name,
@@ -56,7 +121,8 @@ pub(super) fn resolve(
         return Err(Fault::new(Reason::RefNotPermitted, field, grant::advice(reach)));
     }
     let service = snapshot.services.get(&name);
-    looked_up.push((name.clone(), service.cloned()));
+    let (known, port) = (service.cloned(), reference.port);
+    looked_up.push(LookedUp { name: name.clone(), service: known, port });
     let not_found =
         |field: String, message| Err(Fault::new(Reason::BackendNotFound, field, message));
     let Some(service) = service else {
@@ -75,22 +141,7 @@ pub(super) fn resolve(
         let message = format!("Service {name} has no port {port}; its ports: {known}");
         return not_found(format!("{field}.port"), message);
     }
-    let wants = spec.and_then(unsupported_protocol).map_or_else(
-        || {
-            let policy = tls_policy(snapshot, &name, spec.map(|spec| &*spec.name))?;
-            Some(format!("TLS (BackendTLSPolicy {policy})"))
-        },
-        |protocol| Some(protocol.to_owned()),
-    );
-    if let Some(protocol) = wants {
-        let message = format!(
-            "port {port} of Service {name} speaks {protocol}, which is not supported: backends speak HTTP/1.1"
-        );
-        let field = format!("{field}.port");
-        return Err(Fault::new(Reason::UnsupportedProtocol, field, message));
-    }
-    let key = format!("{name}:{port}").into();
-    Ok(Target { key, service: Arc::clone(service), port })
+    Ok((Arc::clone(service), port))
 }
 
 fn has_own_endpoints(service: &Service) -> bool {
@@ -98,37 +149,44 @@ fn has_own_endpoints(service: &Service) -> bool {
         || service.metadata.annotations.contains_key(resolve::ENDPOINTS_ANNOTATION)
 }
 
-/// The protocol of a port that the data plane cannot speak, if so.
-fn unsupported_protocol(port: &ServicePort) -> Option<&str> {
-    let transport = port.protocol.as_deref().filter(|protocol| *protocol != "TCP");
-    transport.or_else(|| {
-        let application = port.app_protocol.as_deref()?;
-        (!speaks_http1(application)).then_some(application)
-    })
-}
-
-/// Whether the application protocol is HTTP/1.1, with or without WebSocket.
-fn speaks_http1(application: &str) -> bool {
-    application == "kubernetes.io/ws" || application.eq_ignore_ascii_case("http")
-}
-
-/// The BackendTLSPolicy that applies to a port of a Service. What it protects is never spoken to in
-/// the clear.
-fn tls_policy(snapshot: &Snapshot, service: &Name, port: Option<&str>) -> Option<Name> {
-    let first = Name { namespace: Arc::clone(&service.namespace), name: "".into() };
-    let policies = snapshot.backend_tls_policies.range(first..);
-    let mut own = policies.take_while(|(name, _)| name.namespace == service.namespace);
-    let applies = |target: &PolicyTarget| {
-        target.group.is_empty()
-            && &*target.kind == "Service"
-            && target.name == service.name
-            && target
-                .section_name
-                .as_deref()
-                .is_none_or(|section| port.is_none_or(|p| p == section))
+/// What a route's requests to a port are sent in (GEP-1911), or why they cannot be sent. A protocol over
+/// TLS needs a policy: nobody else says whose certificate to expect.
+fn spoken(
+    route: Kind,
+    port: Option<&ServicePort>,
+    by_tls: bool,
+) -> Result<ir::BackendProtocol, String> {
+    use ir::BackendProtocol::{Http1, Http2};
+    let transport = port.and_then(|port| port.protocol.as_deref());
+    if let Some(other) = transport.filter(|transport| *transport != "TCP") {
+        return Err(format!("speaks {other}, which takes no requests"));
+    }
+    let own = if route == Kind::GrpcRoute { Http2 } else { Http1 };
+    let Some(application) = port.and_then(|port| port.app_protocol.as_deref()) else {
+        return Ok(own);
     };
-    own.find(|(_, policy)| policy.spec.target_refs.iter().any(applies))
-        .map(|(name, _)| name.clone())
+    let lower = application.to_ascii_lowercase();
+    let protocol = match (&*lower, own) {
+        ("http" | "https", own) => own,
+        ("kubernetes.io/ws" | "kubernetes.io/wss", Http1) => Http1,
+        ("kubernetes.io/h2c", _) | ("grpc", Http2) => Http2,
+        (_, Http1) => {
+            return Err(format!(
+                "speaks {application}, which is not supported: use http, https, kubernetes.io/h2c, kubernetes.io/ws or kubernetes.io/wss"
+            ));
+        }
+        (_, Http2) => {
+            return Err(format!(
+                "speaks {application}, which carries no gRPC: use grpc, http, https or kubernetes.io/h2c"
+            ));
+        }
+    };
+    if matches!(&*lower, "https" | "kubernetes.io/wss") && !by_tls {
+        return Err(format!(
+            "speaks {application}, but no BackendTLSPolicy says whose certificate to expect: create one"
+        ));
+    }
+    Ok(protocol)
 }
 
 /// Backends of the last translation with what they were made from.
@@ -172,7 +230,13 @@ pub(super) fn plan(
         }
         let known = cache.backends.get(&target.key);
         let now = match known {
-            Some(known) if unchanged && same(&known.service, &target.service) => known.clone(),
+            Some(known)
+                if unchanged
+                    && same(&known.service, &target.service)
+                    && known.backend.tls == target.tls =>
+            {
+                known.clone()
+            }
             _ => {
                 let (made, is_barred) = translate(snapshot, target, cache);
                 let equal = known.map(|known| &known.backend).filter(|backend| ***backend == made);
@@ -227,9 +291,10 @@ fn translate(snapshot: &Snapshot, target: &Target, cache: &BackendCache) -> (ir:
     let is_barred = endpoints.len() < all;
     endpoints.sort();
     endpoints.dedup();
-    let application = port.and_then(|port| port.app_protocol.as_deref());
-    let websocket = application.is_none_or(speaks_http1);
-    (ir::Backend { websocket, endpoints, ..ir::Backend::default() }, is_barred)
+    let protocol = target.protocol;
+    let websocket = protocol == ir::BackendProtocol::Http1;
+    let tls = target.tls.clone();
+    (ir::Backend { websocket, protocol, tls, endpoints, ..ir::Backend::default() }, is_barred)
 }
 
 /// Entries that cannot be read are left out here; reading the file refuses them.

@@ -12,6 +12,7 @@ mod address;
 mod assemble;
 mod attach;
 mod backend;
+mod backend_tls;
 mod class;
 mod conflict;
 mod cors;
@@ -33,6 +34,7 @@ mod reach;
 mod route;
 mod scope;
 pub mod status;
+mod trust;
 
 use std::sync::Arc;
 
@@ -82,7 +84,8 @@ pub fn translate(snapshot: &Snapshot, cache: &mut Cache) -> Translation {
         &mut cache.backends,
     );
     others.1.extend(barred);
-    let parts = assemble::Parts { classes, gateways, strays, routes, others };
+    let policies = cache.routes.policies().statuses(snapshot, &gateways, routes.uses());
+    let parts = assemble::Parts { classes, gateways, strays, routes, others, policies };
     assemble::assemble(snapshot, parts, backends)
 }
 

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use proxy::ir;
 
-use super::backend::{self, Target};
+use super::backend::{self, Barrier, LookedUp, Referrer, Target};
 use super::status::Reason;
 use super::{Fault, duration, filter, grpc, hostname, matching};
 use crate::api::{
-    BackendRef, Filter, FilterType, GrpcRoute, GrpcRule, HttpRoute, Match, Name, PathMatchType,
-    PathModifierType, Rule, Service,
+    BackendRef, Filter, FilterType, GrpcRoute, GrpcRule, HttpRoute, Match, PathMatchType,
+    PathModifierType, Rule,
 };
-use crate::store::Snapshot;
 
 /// What a route's rules mean.
 #[derive(Debug)]
@@ -21,7 +20,7 @@ pub(super) struct Body {
     /// The backends they lead to.
     pub backends: Vec<Target>,
     /// The Services that were looked up, as they were.
-    pub services: Vec<(Name, Option<Arc<Service>>)>,
+    pub services: Vec<LookedUp>,
     /// Why the whole route is refused.
     pub refusal: Option<Fault>,
     /// Why some rules were left out.
@@ -31,37 +30,36 @@ pub(super) struct Body {
 }
 
 /// Translates the rules of an HTTPRoute.
-pub(super) fn http(snapshot: &Snapshot, name: &Name, route: &HttpRoute) -> Body {
+pub(super) fn http(referrer: Referrer<'_>, route: &HttpRoute) -> Body {
     let empty = [Rule::default()];
     let rules = route.spec.rules.as_deref().unwrap_or(&empty);
     let refusal = bad_hostname(&route.spec.hostnames);
     let ir = ir::Route { created: route.metadata.created, ..ir::Route::default() };
-    translate(snapshot, name, (ir, refusal), rules, http_rule)
+    translate(referrer, (ir, refusal), rules, http_rule)
 }
 
 /// Translates the rules of a GRPCRoute.
 #[expect(dead_code, reason = "GRPCRoutes attach in a later change")]
-pub(super) fn grpc(snapshot: &Snapshot, name: &Name, route: &GrpcRoute) -> Body {
+pub(super) fn grpc(referrer: Referrer<'_>, route: &GrpcRoute) -> Body {
     let empty = [GrpcRule::default()];
     let rules = route.spec.rules.as_deref().unwrap_or(&empty);
     let refusal = bad_hostname(&route.spec.hostnames);
     let by_method = rules.iter().flat_map(|rule| &rule.matches).any(grpc::is_by_method);
     let ir = ir::Route { created: route.metadata.created, grpc: true, ..ir::Route::default() };
-    translate(snapshot, name, (ir, refusal), rules, |rule, field, followed| {
+    translate(referrer, (ir, refusal), rules, |rule, field, followed| {
         grpc_rule(rule, field, by_method, followed)
     })
 }
 
 /// Puts a route together from its translated rules.
 fn translate<R>(
-    snapshot: &Snapshot,
-    name: &Name,
+    referrer: Referrer<'_>,
     (route, refusal): (ir::Route, Option<Fault>),
     rules: &[R],
     mut rule: impl FnMut(&R, &str, &mut Followed<'_>) -> Result<ir::Rule, Refusal>,
 ) -> Body {
     let rules_of = Vec::with_capacity(rules.len());
-    let mut ir = ir::Route { name: name.to_string().into(), rules: rules_of, ..route };
+    let mut ir = ir::Route { name: referrer.route.to_string().into(), rules: rules_of, ..route };
     let mut body = Body {
         route: Arc::new(ir::Route::default()),
         backends: Vec::new(),
@@ -73,7 +71,7 @@ fn translate<R>(
     let mut dropped = Vec::new();
     for (index, spec) in rules.iter().enumerate() {
         let field = format!("spec.rules[{index}]");
-        let mut followed = Followed { snapshot, name, body: &mut body, backends: Vec::new() };
+        let mut followed = Followed { referrer, body: &mut body, backends: Vec::new() };
         let outcome = rule(spec, &field, &mut followed);
         let backends = followed.backends;
         match outcome {
@@ -119,8 +117,7 @@ enum Refusal {
 
 /// Where the references of one rule lead.
 struct Followed<'f> {
-    snapshot: &'f Snapshot,
-    name: &'f Name,
+    referrer: Referrer<'f>,
     body: &'f mut Body,
     backends: Vec<Target>,
 }
@@ -128,13 +125,14 @@ struct Followed<'f> {
 impl Followed<'_> {
     fn follow(&mut self, reference: &BackendRef, field: &str) -> ir::Target {
         let looked_up = &mut self.body.services;
-        match backend::resolve(self.snapshot, self.name, reference, field, looked_up) {
+        match backend::resolve(self.referrer, reference, field, looked_up) {
             Ok(target) => {
                 let key = Arc::clone(&target.key);
                 self.backends.push(target);
                 ir::Target::Backend(key)
             }
-            Err(fault) => {
+            Err(Barrier::Policy(message)) => ir::Target::Invalid(message),
+            Err(Barrier::Unresolved(fault)) => {
                 let message = fault.message.as_str().into();
                 self.body.unresolved.push(fault);
                 ir::Target::Invalid(message)

@@ -29,6 +29,9 @@ pub struct Statuses {
     /// Routes of the kinds that are not served ([`Kind::is_other_route`]) and name one of them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub other_routes: BTreeMap<Kind, BTreeMap<Name, Arc<RouteStatus>>>,
+    /// BackendTLSPolicies of Services that one of those Gateways leads to.
+    #[serde(rename = "backendTLSPolicies", skip_serializing_if = "BTreeMap::is_empty")]
+    pub backend_tls_policies: BTreeMap<Name, Arc<PolicyStatus>>,
     /// Objects that should exist for each Gateway that is not refused.
     #[serde(skip)]
     pub infrastructure: BTreeMap<Name, Arc<Infrastructure>>,
@@ -133,6 +136,25 @@ pub struct RouteParentStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// Status of a BackendTLSPolicy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PolicyStatus {
+    /// One entry per Gateway of ours that leads to its target, oldest first.
+    pub ancestors: Vec<PolicyAncestorStatus>,
+}
+
+/// What became of a policy below one Gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyAncestorStatus {
+    /// The Gateway.
+    pub ancestor_ref: ParentReference,
+    /// Ours.
+    pub controller_name: &'static str,
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+}
+
 /// A condition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -181,9 +203,11 @@ pub enum Reason {
     AddressNotAssigned,
     AddressNotUsable,
     BackendNotFound,
+    Conflicted,
     HostnameConflict,
     IncompatibleFilters,
     Invalid,
+    InvalidCACertificateRef,
     InvalidCertificateRef,
     InvalidClientCertificateRef,
     InvalidKind,
@@ -195,6 +219,7 @@ pub enum Reason {
     NoMatchingListenerHostname,
     NoMatchingParent,
     NoResources,
+    NoValidCACertificate,
     NotAllowed,
     NotAllowedByListeners,
     OverlappingHostnames,
@@ -205,6 +230,7 @@ pub enum Reason {
     RefNotPermitted,
     ResolvedRefs,
     SupportedVersion,
+    TargetNotFound,
     UnsupportedAddress,
     UnsupportedProtocol,
     UnsupportedValue,

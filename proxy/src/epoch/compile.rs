@@ -157,7 +157,11 @@ impl<'p> Compiler<'p> {
                     protocol: new.protocol,
                     tls: new.tls.clone(),
                     proxy_protocol: new.proxy_protocol,
-                    endpoints: new.endpoints.clone(),
+                    // Until connections are made by TLS, what wants it is not spoken to at all.
+                    endpoints: match &new.tls {
+                        None => new.endpoints.clone(),
+                        Some(_) => Vec::new(),
+                    },
                 }),
             };
             let (name, source) = (Arc::clone(name), Arc::clone(new));

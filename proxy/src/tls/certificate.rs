@@ -109,7 +109,7 @@ fn read_key(text: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 /// The PEM sections of `text`. The parser's own messages quote their input, so they stay out.
-fn sections(text: &[u8], what: &str) -> Result<Vec<(SectionKind, Vec<u8>)>, String> {
+pub(super) fn sections(text: &[u8], what: &str) -> Result<Vec<(SectionKind, Vec<u8>)>, String> {
     <(SectionKind, Vec<u8>)>::pem_slice_iter(text).collect::<Result<_, _>>().map_err(|error| {
         let wrong = match error {
             pem::Error::MissingSectionEnd { .. } => "a section has no END line",

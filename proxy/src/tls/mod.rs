@@ -14,8 +14,10 @@ mod config;
 mod roots;
 mod session;
 mod ticket;
+mod trust;
 
 pub use certificate::{check_certificate, read_pem};
 pub use config::{Claimant, Config};
 pub use session::{ClientIdentity, Error, Session};
 pub use ticket::TICKET_LIFETIME;
+pub use trust::{ROOTS_MAX, read_roots};

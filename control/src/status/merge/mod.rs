@@ -57,8 +57,11 @@ impl Merge<'_> {
             (_, Some(Entries::Listeners { conditions })) => {
                 self.listeners(conditions, before, wanted)
             }
-            (_, Some(Entries::Shared { reference, conditions, .. })) => {
-                self.shared(reference, conditions, before, wanted)
+            (_, Some(Entries::Shared { reference, conditions, max, .. })) => {
+                let mut merged = self.shared(reference, conditions, before, wanted);
+                // Our newest entries stand last; the API refuses a list that is too long.
+                merged.truncate(*max);
+                Value::Array(merged)
             }
             (_, None) => wanted.cloned().unwrap_or(Value::Null),
         }
@@ -114,7 +117,7 @@ impl Merge<'_> {
         ours: &[&str],
         before: Option<&Value>,
         wanted: Option<&Value>,
-    ) -> Value {
+    ) -> Vec<Value> {
         let mut wanted: Vec<Option<&Value>> = items(wanted).iter().map(Some).collect();
         let mut result = Vec::new();
         for entry in items(before) {
@@ -130,7 +133,7 @@ impl Merge<'_> {
             }
         }
         result.extend(wanted.into_iter().flatten().map(|mine| self.entry(ours, None, mine)));
-        Value::Array(result)
+        result
     }
 
     fn entry(&self, ours: &[&str], before: Option<&Value>, wanted: &Value) -> Value {

@@ -253,3 +253,22 @@ fn a_count_of_routes_is_told_from_any_other_news() {
     }
     assert!(!only_counts(None, &counted));
 }
+
+#[test]
+fn a_shared_list_stays_as_long_as_the_api_takes_and_others_entries_stay_in_it() {
+    let entry = |controller: &str, name: &str| {
+        json!({"ancestorRef": {"group": GATEWAY_GROUP, "kind": "Gateway", "name": name},
+               "controllerName": controller, "conditions": []})
+    };
+    let foreign: Vec<_> = (0..10).map(|n| entry("example.com/other", &format!("f{n}"))).collect();
+    let ours: Vec<_> = (0..10).map(|n| entry(OURS, &format!("o{n}"))).collect();
+    let observed = json!({"ancestors": foreign});
+    let desired = json!({"ancestors": ours});
+    let found = patch(Kind::BackendTlsPolicy, Some(&observed), &desired).unwrap();
+    let found = found["ancestors"].as_array().unwrap();
+    assert_eq!(found.len(), 16);
+    assert_eq!(found[..10], foreign);
+    assert_eq!(found[10..], ours[..6]);
+    let stored = json!({"ancestors": found});
+    assert_eq!(patch(Kind::BackendTlsPolicy, Some(&stored), &desired), None, "once is enough");
+}
