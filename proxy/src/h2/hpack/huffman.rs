@@ -9,8 +9,9 @@ use super::Error;
 const SYMBOLS: usize = 257;
 const EOS: usize = 256;
 const CODE_BITS_MAX: u32 = 30;
-/// Codes up to this length, all of the usual letters, are decoded by one look into [`SHORT`].
-const SHORT_BITS: u32 = 10;
+/// Codes up to this length, all of the usual letters, are decoded by one look into [`SHORT`], two at
+/// once if both fit.
+const SHORT_BITS: u32 = 12;
 const CODE_BITS_MIN: usize = 5;
 
 /// Bits of each symbol's code, the end-of-string symbol last.
@@ -64,8 +65,17 @@ const TABLES: Tables = tables();
 static CODES: [Code; SYMBOLS] = TABLES.codes;
 static BY_LENGTH: [Length; CODE_BITS_MAX as usize + 1] = TABLES.lengths;
 static ORDER: [u16; SYMBOLS] = TABLES.order;
-/// By the next bits: symbol and length of the code that they begin with, length 0 if it is longer.
-static SHORT: [(u8, u8); 1 << SHORT_BITS] = short();
+/// By the next bits: the symbols that they begin with.
+static SHORT: [Short; 1 << SHORT_BITS] = short();
+
+/// What some bits begin with: no symbol if the code is longer, or one or two.
+#[derive(Clone, Copy)]
+struct Short {
+    symbols: [u8; 2],
+    count: u8,
+    /// Bits of all their codes.
+    length: u8,
+}
 
 const fn tables() -> Tables {
     let mut tables = Tables {
@@ -95,22 +105,42 @@ const fn tables() -> Tables {
     tables
 }
 
-const fn short() -> [(u8, u8); 1 << SHORT_BITS] {
-    let mut table = [(0, 0); 1 << SHORT_BITS];
-    let mut symbol = 0;
-    while symbol < EOS {
-        let Code { bits, length } = TABLES.codes[symbol];
-        if length as u32 <= SHORT_BITS {
-            let free = SHORT_BITS - length as u32;
-            let mut at = 0;
-            while at < 1 << free {
-                table[(bits as usize) << free | at] = (symbol as u8, length);
-                at += 1;
+const fn short() -> [Short; 1 << SHORT_BITS] {
+    let mut table = [Short { symbols: [0; 2], count: 0, length: 0 }; 1 << SHORT_BITS];
+    let mut one = 0;
+    while one < EOS {
+        let first = TABLES.codes[one];
+        if first.length as u32 <= SHORT_BITS {
+            put(
+                &mut table,
+                first,
+                Short { symbols: [one as u8, 0], count: 1, length: first.length },
+            );
+            let mut two = 0;
+            while two < EOS {
+                let second = TABLES.codes[two];
+                let length = first.length + second.length;
+                if length as u32 <= SHORT_BITS {
+                    let bits = first.bits << second.length | second.bits;
+                    let both = Short { symbols: [one as u8, two as u8], count: 2, length };
+                    put(&mut table, Code { bits, length }, both);
+                }
+                two += 1;
             }
         }
-        symbol += 1;
+        one += 1;
     }
     table
+}
+
+/// Puts `what` wherever the bits begin with `code`.
+const fn put(table: &mut [Short; 1 << SHORT_BITS], code: Code, what: Short) {
+    let free = SHORT_BITS - code.length as u32;
+    let mut at = 0;
+    while at < 1 << free {
+        table[(code.bits as usize) << free | at] = what;
+        at += 1;
+    }
 }
 
 /// Bytes that `text` takes when coded.
@@ -179,30 +209,30 @@ impl Bits<'_> {
 /// Appends the string that `coded` stands for. After an error the bytes appended mean nothing.
 pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
     let start = out.len();
-    out.resize(start + coded.len() * 8 / CODE_BITS_MIN, 0);
+    // One more, since two are always written.
+    out.resize(start + coded.len() * 8 / CODE_BITS_MIN + 1, 0);
     let mut given = start;
     let mut input = Bits { bits: 0, held: 0, rest: coded };
     loop {
         input.fill();
-        while input.held >= SHORT_BITS {
-            let (symbol, length) = SHORT[(input.bits >> (64 - SHORT_BITS)) as usize];
-            if length == 0 {
+        loop {
+            let short = SHORT[(input.bits >> (64 - SHORT_BITS)) as usize];
+            if short.count == 0 || u32::from(short.length) > input.held {
                 break;
             }
-            out[given] = symbol;
-            given += 1;
-            input.drop(length.into());
+            out[given..given + 2].copy_from_slice(&short.symbols);
+            given += usize::from(short.count);
+            input.drop(short.length.into());
         }
-        if input.held >= CODE_BITS_MAX || input.rest.is_empty() {
-            match next(&input) {
-                Some((symbol, length)) => {
-                    out[given] = u8::try_from(symbol).map_err(|_| Error::Huffman)?;
-                    given += 1;
-                    input.drop(length);
-                }
-                None if input.is_padding() => break,
-                None => return Err(Error::Huffman),
-            }
+        let is_last = input.rest.is_empty();
+        if is_last && input.is_padding() {
+            break;
+        }
+        if is_last || input.held >= CODE_BITS_MAX {
+            let (symbol, length) = next(&input).ok_or(Error::Huffman)?;
+            out[given] = u8::try_from(symbol).map_err(|_| Error::Huffman)?;
+            given += 1;
+            input.drop(length);
         }
     }
     out.truncate(given);
