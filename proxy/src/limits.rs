@@ -31,6 +31,8 @@ pub const CHUNK_BYTES_MAX: u64 = 1 << 40;
 pub const TRAILER_BYTES_MAX: usize = 16 * 1024;
 /// Bytes held per direction of one exchange while relaying.
 pub const RELAY_BYTES_MAX: usize = 64 * 1024;
+/// A request body up to this size that arrived with its head travels with it (bytes).
+pub const BODY_WITH_HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// A longer request body is neither sent again by a rule's retry nor mirrored (bytes).
 pub const CAPTURE_BYTES_MAX: usize = 64 * 1024;

@@ -1,18 +1,29 @@
 //! What went out of a request's body, kept within a bound, for another try or for mirrors.
 //!
-//! Filled by the upload in passing, in the framing in which it is sent on: nothing waits for it.
+//! Filled by the upload in passing, as bytes without framing: every backend gets it in its own.
+//! Nothing waits for it.
 //! Invariant: a capture is whole or worth nothing; beyond the bound it holds no bytes at all.
 
 use std::cell::{Cell, RefCell};
 
 use proxy::limits;
 
-/// The body of one request, as it was sent.
+use crate::upstream::AtHand;
+
+/// The body of one request.
 #[derive(Debug)]
 pub(crate) struct Capture {
-    bytes: RefCell<Vec<u8>>,
+    body: RefCell<Body>,
     state: Cell<State>,
     bytes_max: usize,
+}
+
+/// A whole body.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Body {
+    pub(crate) bytes: Vec<u8>,
+    /// Lines `name: value CRLF`.
+    pub(crate) trailers: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,11 +39,17 @@ enum State {
     TooLarge,
 }
 
+impl Body {
+    pub(crate) fn at_hand(&self) -> AtHand<'_> {
+        AtHand { bytes: &self.bytes, trailers: &self.trailers }
+    }
+}
+
 impl Capture {
     /// For a body that somebody may ask for, or nobody will.
     pub(crate) fn new(wanted: bool) -> Self {
         let bytes_max = if wanted { limits::CAPTURE_BYTES_MAX } else { 0 };
-        Self { bytes: RefCell::default(), state: Cell::default(), bytes_max }
+        Self { body: RefCell::default(), state: Cell::default(), bytes_max }
     }
 
     /// The upload begins.
@@ -47,7 +64,7 @@ impl Capture {
         if self.state.get() != State::Partial {
             return;
         }
-        let mut bytes = self.bytes.borrow_mut();
+        let bytes = &mut self.body.borrow_mut().bytes;
         if bytes.len() + piece.len() > self.bytes_max {
             *bytes = Vec::new();
             self.state.set(State::TooLarge);
@@ -57,8 +74,9 @@ impl Capture {
     }
 
     /// The upload is complete.
-    pub(crate) fn finish(&self) {
+    pub(crate) fn finish(&self, trailers: &[u8]) {
         if self.state.get() == State::Partial {
+            self.body.borrow_mut().trailers.extend_from_slice(trailers);
             self.state.set(State::Whole);
         }
     }
@@ -78,11 +96,9 @@ impl Capture {
         self.state.get() == State::Untouched
     }
 
-    /// Appends the body if it is here; returns its length.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) -> Option<usize> {
-        let bytes = self.is_whole().then(|| self.bytes.borrow())?;
-        out.extend_from_slice(&bytes);
-        Some(bytes.len())
+    /// A copy of the body if it is here.
+    pub(crate) fn whole(&self) -> Option<Body> {
+        self.is_whole().then(|| self.body.borrow().clone())
     }
 }
 
@@ -92,17 +108,19 @@ mod tests {
 
     #[test]
     fn a_body_is_captured_whole_or_not_at_all() {
-        let mut out = Vec::new();
         let capture = Capture::new(true);
         assert!(capture.is_untouched() && !capture.is_partial());
         capture.begin();
         capture.add(b"abc");
         assert!(!capture.is_untouched() && capture.is_partial());
-        assert_eq!(capture.write(&mut out), None);
+        assert!(capture.whole().is_none());
         capture.add(&vec![b'x'; limits::CAPTURE_BYTES_MAX - 3]);
-        capture.finish();
-        assert!(capture.is_whole());
-        assert_eq!(capture.write(&mut out), Some(limits::CAPTURE_BYTES_MAX));
+        capture.finish(b"t: 1\r\n");
+        let body = capture.whole().expect("it fits");
+        assert_eq!(
+            (body.bytes.len(), &*body.trailers),
+            (limits::CAPTURE_BYTES_MAX, &b"t: 1\r\n"[..])
+        );
     }
 
     #[test]
@@ -113,10 +131,10 @@ mod tests {
             for piece in [&vec![b'x'; length][..], b"x", b"y"] {
                 capture.add(piece);
             }
-            capture.finish();
+            capture.finish(b"");
             assert!(!capture.is_whole() && !capture.is_partial());
-            assert_eq!(capture.write(&mut Vec::new()), None);
-            assert_eq!(capture.bytes.borrow().capacity(), 0);
+            assert!(capture.whole().is_none());
+            assert_eq!(capture.body.borrow().bytes.capacity(), 0);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Every timeout of a shard: one slab of deadlines, looked at by the shard's tick.
 //!
-//! A deadline that passes ends its connection through [`runtime::Abort`], so a waiting `recv` or
+//! A deadline that passes ends its side through [`Cut`], so a waiting `recv` or
 //! `send` returns and its driver sees [`Deadline::fired`]; nothing is ever cancelled half-way.
 //! Setting and clearing are a store each. Granularity is the tick. Invariant: a connection holds its
 //! slots as long as its [`Deadline`]s live, and no longer.
@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use runtime::Abort;
+use crate::cut::Cut;
 
 /// All deadlines of one shard.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ struct Slot {
     /// Ends only the receiving side.
     reading: bool,
     fired: bool,
-    abort: Option<Abort>,
+    cut: Option<Cut>,
 }
 
 /// A deadline that moves on while the peer takes enough bytes.
@@ -56,9 +56,10 @@ impl Deadlines {
         Rc::new(Self { slab: RefCell::new(Slab::default()) })
     }
 
-    /// A deadline (not set yet) that ends the connection of `abort`.
-    pub(crate) fn register(self: &Rc<Self>, abort: Abort) -> Deadline {
-        let slot = Slot { at: None, pace: None, reading: false, fired: false, abort: Some(abort) };
+    /// A deadline (not set yet) that ends the side of `cut`.
+    pub(crate) fn register(self: &Rc<Self>, cut: impl Into<Cut>) -> Deadline {
+        let cut = Some(cut.into());
+        let slot = Slot { at: None, pace: None, reading: false, fired: false, cut };
         let mut slab = self.slab.borrow_mut();
         let index = match slab.free.pop() {
             Some(index) => {
@@ -94,8 +95,8 @@ impl Deadlines {
     /// Ends every connection that has a deadline registered (the drain limit).
     pub(crate) fn abort_all(&self) {
         for slot in &mut self.slab.borrow_mut().slots {
-            if let Some(abort) = &slot.abort {
-                abort.abort();
+            if let Some(cut) = &slot.cut {
+                cut.end();
             }
         }
     }
@@ -142,16 +143,16 @@ impl Drop for Deadline {
     fn drop(&mut self) {
         let mut slab = self.deadlines.slab.borrow_mut();
         slab.slots[self.index as usize] =
-            Slot { at: None, pace: None, reading: false, fired: false, abort: None };
+            Slot { at: None, pace: None, reading: false, fired: false, cut: None };
         slab.free.push(self.index);
     }
 }
 
 impl Slot {
     fn pass(&mut self, now: Instant) {
-        let Some(abort) = &self.abort else { return };
+        let Some(cut) = &self.cut else { return };
         if let Some(pace) = &mut self.pace
-            && let Some(acked) = abort.bytes_acked()
+            && let Some(acked) = cut.bytes_acked()
         {
             let enough = pace.acked.is_none_or(|before| acked - before >= pace.bytes_min);
             if enough {
@@ -162,6 +163,6 @@ impl Slot {
         }
         self.at = None;
         self.fired = true;
-        if self.reading { abort.abort_reading() } else { abort.abort() }
+        if self.reading { cut.end_reading() } else { cut.end() }
     }
 }

@@ -8,8 +8,10 @@
 mod accept;
 mod access_log;
 mod capture;
+mod cut;
 mod deadline;
 mod downstream;
+mod framed;
 mod input;
 mod install;
 mod race;

@@ -1,296 +1,202 @@
-//! Bodies from one side to the other: bounded buffers, back-pressure by turns.
+//! Bodies from one side to the other, whatever the versions: bounded buffers, back-pressure by turns.
 //!
-//! Each direction receives a block, re-frames it, sends it, and only then receives the next, so no
-//! more than a block and its framing is ever held. Large plain blocks are sent as they came.
+//! A body comes from a [`Source`] piece by piece and goes to a [`Drain`], which takes no more than it
+//! can send on. Each direction sends what is at hand before it waits for more, so no more than a
+//! block and its framing is ever held. Large plain blocks are sent as they came.
 
 use std::cell::Cell;
 use std::io;
-use std::time::Duration;
 
 use proxy::fault::Fault;
-use proxy::h1;
-use proxy::h1::body::{BodyReader, BodyWriter};
-use proxy::http::Framing;
-use proxy::limits;
-use runtime::{Abort, Runtime, Size};
+use runtime::Buf;
 
 use crate::capture::Capture;
-use crate::downstream::{Reader, Writer};
-use crate::input::Input;
-use crate::transport::{RecvHalf, SendHalf};
+use crate::cut::Cut;
 
-/// The receiving half of an upstream connection, with its unread input.
-pub(crate) struct Incoming<'u, R: Runtime> {
-    pub(crate) half: &'u mut RecvHalf<R>,
-    pub(crate) input: &'u mut Input,
-    /// Set when we end the connection: its end of input then proves nothing.
-    pub(crate) cut: &'u Cell<Option<Fault>>,
+/// What is at hand of a body. `last`: it ends with this piece, without trailers.
+pub(crate) enum Piece<'s> {
+    /// Some of its bytes, to be copied.
+    Bytes { bytes: &'s [u8], last: bool },
+    /// A large block, to be sent on as it is.
+    Block { block: Buf, last: bool },
+    /// Nothing for now.
+    Nothing,
+    /// It is complete.
+    End,
+}
+
+/// Where the body of one message comes from.
+pub(crate) trait Source {
+    /// What is at hand; the piece before is done with then.
+    ///
+    /// # Errors
+    /// What is wrong with the body.
+    fn next(&mut self) -> Result<Piece<'_>, Fault>;
+
+    /// Waits for more.
+    ///
+    /// # Errors
+    /// Why there will be none.
+    fn fill(&mut self) -> impl Future<Output = Result<(), Fault>>;
+
+    /// Trailers as lines `name: value CRLF`; empty until the body is complete.
+    fn trailers(&self) -> &[u8];
+}
+
+/// Where the body of one message goes. Sizes and ends are told by what was said in its head.
+pub(crate) trait Drain {
+    /// Takes bytes; they may wait for [`Drain::flush`].
+    fn write(&mut self, bytes: &[u8], last: bool) -> impl Future<Output = io::Result<()>>;
+
+    /// Takes a received block as it is.
+    fn write_block(&mut self, block: Buf, last: bool) -> impl Future<Output = io::Result<()>>;
+
+    /// Sends what was taken.
+    fn flush(&mut self) -> impl Future<Output = io::Result<()>>;
+
+    /// Ends the body with its trailers, and sends.
+    fn end(&mut self, trailers: &[u8]) -> impl Future<Output = io::Result<()>>;
+
+    /// Ends this direction of a tunnel.
+    fn close(&mut self) -> impl Future<Output = io::Result<()>>;
 }
 
 /// How an upload ended.
 pub(crate) enum UploadEnd {
-    /// All of the body went out; the buffer comes back.
-    Whole(Vec<u8>),
-    /// The client's side failed.
-    Failed(Fault),
-    /// The backend takes no more; its answer may say why.
-    Refused,
+    /// All of the body went out.
+    Whole,
+    /// The client's side failed, or the backend takes no more; its answer may say why.
+    Partial,
 }
 
-impl<R: Runtime> Incoming<'_, R> {
-    /// Receives more. False: FIN.
-    pub(crate) async fn fill(&mut self, size: Size) -> io::Result<bool> {
-        let more = self.half.fill(size, self.input).await?;
-        if !more && self.is_cut() {
-            return Err(io::ErrorKind::ConnectionAborted.into());
+/// Relays a response body to the client, which may not have its head yet.
+pub(crate) async fn download(
+    upstream: &mut impl Source,
+    client: &mut impl Drain,
+) -> Result<(), Fault> {
+    let gone = |_| Fault::ClientGone;
+    loop {
+        match upstream.next()? {
+            Piece::Bytes { bytes, last } => client.write(bytes, last).await.map_err(gone)?,
+            Piece::Block { block, last } => client.write_block(block, last).await.map_err(gone)?,
+            Piece::Nothing => {
+                client.flush().await.map_err(gone)?;
+                upstream.fill().await?;
+            }
+            Piece::End => return client.end(upstream.trailers()).await.map_err(gone),
         }
-        Ok(more)
-    }
-
-    /// Nothing is left over behind the response, and the connection was not ended by us.
-    pub(crate) fn is_clean(&self) -> bool {
-        self.input.is_empty() && !self.is_cut()
-    }
-
-    fn is_cut(&self) -> bool {
-        self.cut.get().is_some()
     }
 }
 
 /// Receives a response body for nobody. False: it is not whole, or longer than `bytes_max`.
-pub(crate) async fn discard<R: Runtime>(
-    upstream: &mut Incoming<'_, R>,
-    framing: Framing,
-    bytes_max: usize,
-) -> bool {
-    let mut body = BodyReader::new(framing);
+pub(crate) async fn discard(upstream: &mut impl Source, bytes_max: usize) -> bool {
     let mut taken = 0;
     loop {
-        while !upstream.input.is_empty() && !body.is_done() {
-            match body.read(upstream.input.bytes()) {
-                Ok(read) if read.consumed > 0 => {
-                    taken += read.consumed;
-                    upstream.input.consume(read.consumed);
+        match upstream.next() {
+            Ok(Piece::Bytes { bytes, .. }) => taken += bytes.len(),
+            Ok(Piece::Block { block, .. }) => taken += block.len(),
+            Ok(Piece::End) => return true,
+            Ok(Piece::Nothing) => {
+                if taken > bytes_max || upstream.fill().await.is_err() {
+                    return false;
                 }
-                Ok(_) => break,
-                Err(_) => return false,
             }
-        }
-        if body.is_done() {
-            return true;
-        }
-        if taken > bytes_max {
-            return false;
-        }
-        if !upstream.fill(Size::Large).await.unwrap_or(false) {
-            return body.end_of_input();
+            Err(_) => return false,
         }
     }
 }
 
-/// Relays a response body. `out` already holds the head; it comes back empty.
-pub(crate) async fn download<R: Runtime>(
-    writer: &mut Writer<R>,
-    upstream: &mut Incoming<'_, R>,
-    body: &mut BodyReader,
-    encoder: &mut BodyWriter,
-    mut out: Vec<u8>,
-    moved: &mut u64,
-) -> Result<Vec<u8>, Fault> {
-    loop {
-        while !upstream.input.is_empty() && !body.is_done() {
-            let bytes = upstream.input.bytes();
-            let read = body.read(bytes).map_err(|_| Fault::UpstreamTruncated)?;
-            let length = read.data.len();
-            if read.consumed == 0 {
-                break;
-            }
-            if length == bytes.len() && length >= SEND_AS_BLOCK_BYTES_MIN {
-                encoder.before(length, &mut out);
-                out = flush(writer, out, moved).await?;
-                out = send_all(writer, upstream.input, out, moved).await?;
-                encoder.after(&mut out);
-            } else {
-                encode(encoder, &bytes[read.data], &mut out);
-                upstream.input.consume(read.consumed);
-            }
-            if out.len() >= limits::RELAY_BYTES_MAX {
-                out = flush(writer, out, moved).await?;
-            }
-        }
-        if !body.is_done() {
-            out = flush(writer, out, moved).await?;
-            let more = upstream.fill(Size::Large).await.map_err(|_| Fault::UpstreamTruncated)?;
-            if more {
-                continue;
-            }
-            if !body.end_of_input() {
-                return Err(Fault::UpstreamTruncated);
-            }
-        }
-        encoder.finish(body.trailers(), &mut out);
-        return flush(writer, out, moved).await;
-    }
-}
-
-/// Sends the whole unread input, as the block it came in where it is one.
-async fn send_all<R: Runtime>(
-    writer: &mut Writer<R>,
-    input: &mut Input,
-    mut out: Vec<u8>,
-    moved: &mut u64,
-) -> Result<Vec<u8>, Fault> {
-    match input.take_block() {
-        Some(block) => {
-            *moved += block.len() as u64;
-            writer.send_block(block).await.map_err(|_| Fault::ClientGone)?;
-            Ok(out)
-        }
-        None => {
-            out.extend_from_slice(input.bytes());
-            input.consume(input.bytes().len());
-            flush(writer, out, moved).await
-        }
-    }
-}
-
-async fn flush<R: Runtime>(
-    writer: &mut Writer<R>,
-    out: Vec<u8>,
-    moved: &mut u64,
-) -> Result<Vec<u8>, Fault> {
-    if out.is_empty() {
-        return Ok(out);
-    }
-    *moved += out.len() as u64;
-    writer.send(out).await.map_err(|_| Fault::ClientGone)
-}
-
-/// What an upload needs beside its two halves.
+/// What an upload needs beside its two sides.
 pub(crate) struct Upload<'u> {
-    /// Framing, the same on both sides.
-    pub(crate) framing: Framing,
     /// Body bytes moved so far.
     pub(crate) moved: &'u mut u64,
-    /// The least rate is held over this time.
-    pub(crate) window: Duration,
-    /// Ends the upstream connection when the client's side fails, so that nobody waits for it.
-    pub(crate) upstream: Abort,
+    /// Ends the backend's side when the client's fails, so that nobody waits for it.
+    pub(crate) upstream: Cut,
     /// Set before that.
     pub(crate) cut: &'u Cell<Option<Fault>>,
     /// Gets a copy of what goes out, and what would have gone to a backend that takes no more.
     pub(crate) capture: Option<&'u Capture>,
 }
 
-/// Relays a request body, holding the client to the least rate.
-pub(crate) async fn upload<R: Runtime>(
-    client: &mut Reader<R>,
-    sink: &mut SendHalf<R>,
-    out: Vec<u8>,
+/// Relays a request body.
+pub(crate) async fn upload(
+    client: &mut impl Source,
+    upstream: &mut impl Drain,
     task: Upload<'_>,
 ) -> UploadEnd {
-    let (upstream, cut) = (task.upstream.clone(), task.cut);
     if let Some(capture) = task.capture {
         capture.begin();
     }
-    let end = pump::<R>(client, sink, out, task).await;
-    client.deadline.clear();
-    if let UploadEnd::Failed(fault) = end {
-        cut.set(cut.get().or(Some(fault)));
-        upstream.abort();
+    match pump(client, upstream, task.moved, task.capture).await {
+        Ok(true) => UploadEnd::Whole,
+        Ok(false) => UploadEnd::Partial,
+        Err(fault) => {
+            task.cut.set(task.cut.get().or(Some(fault)));
+            task.upstream.end();
+            UploadEnd::Partial
+        }
     }
-    end
 }
 
-async fn pump<R: Runtime>(
-    client: &mut Reader<R>,
-    sink: &mut SendHalf<R>,
-    mut out: Vec<u8>,
-    task: Upload<'_>,
-) -> UploadEnd {
-    let mut body = BodyReader::new(task.framing);
-    let mut encoder = BodyWriter::new(task.framing);
-    let quota = limits::body_bytes_min(task.window);
-    // Bytes and time of the current window; time in which the backend takes none is not counted.
-    let (mut in_window, mut waited) = (0, Duration::ZERO);
+/// Returns whether the backend took all of it.
+async fn pump(
+    client: &mut impl Source,
+    upstream: &mut impl Drain,
+    moved: &mut u64,
+    capture: Option<&Capture>,
+) -> Result<bool, Fault> {
     let mut sending = true;
     loop {
-        let Ok(moved) = decode(&mut client.input, &mut body, &mut encoder, &mut out) else {
-            return UploadEnd::Failed(Fault::Malformed(400));
-        };
-        *task.moved += moved;
-        if body.is_done() {
-            encoder.finish(body.trailers(), &mut out);
-        }
-        if !out.is_empty() {
-            if let Some(capture) = task.capture {
-                capture.add(&out);
+        let sent = match client.next()? {
+            Piece::Bytes { bytes, last } => {
+                *moved += bytes.len() as u64;
+                note(capture, bytes);
+                if sending { upstream.write(bytes, last).await } else { Ok(()) }
             }
-            // The time that the backend takes is not the client's.
-            client.deadline.clear();
-            if sending {
-                match sink.send(out).await {
-                    Ok(sent) => out = sent,
-                    Err(_) => (sending, out) = (false, Vec::new()),
+            Piece::Block { block, last } => {
+                *moved += block.len() as u64;
+                note(capture, &block);
+                if sending { upstream.write_block(block, last).await } else { Ok(()) }
+            }
+            Piece::Nothing => {
+                let sent = if sending { upstream.flush().await } else { Ok(()) };
+                sending &= sent.is_ok();
+                // A backend that takes no more may be followed by one that does.
+                if !sending && !capture.is_some_and(Capture::is_partial) {
+                    return Ok(false);
                 }
+                client.fill().await?;
+                Ok(())
             }
-            out.clear();
-        }
-        if body.is_done() {
-            if let Some(capture) = task.capture {
-                capture.finish();
+            Piece::End => {
+                if let Some(capture) = capture {
+                    capture.finish(client.trailers());
+                }
+                return Ok(sending && upstream.end(client.trailers()).await.is_ok());
             }
-            return if sending { UploadEnd::Whole(out) } else { UploadEnd::Refused };
-        }
-        // A backend that takes no more may be followed by one that does.
-        if !sending && !task.capture.is_some_and(Capture::is_partial) {
-            return UploadEnd::Refused;
-        }
-        if in_window >= quota {
-            (in_window, waited) = (0, Duration::ZERO);
-        }
-        let since = R::now();
-        client.deadline.set_for_reading(since + task.window.saturating_sub(waited));
-        let before = client.input.bytes().len();
-        let filled = client.fill(Size::Large).await;
-        waited += R::now().saturating_duration_since(since);
-        match filled {
-            Ok(true) => in_window += (client.input.bytes().len() - before) as u64,
-            Ok(false) | Err(_) if client.deadline.fired() => {
-                return UploadEnd::Failed(Fault::BodyTooSlow);
-            }
-            Ok(false) | Err(_) => return UploadEnd::Failed(Fault::ClientGone),
-        }
+        };
+        sending &= sent.is_ok();
     }
 }
 
-/// Re-frames everything that can be decoded; returns the body bytes among it.
-fn decode(
-    input: &mut Input,
-    body: &mut BodyReader,
-    encoder: &mut BodyWriter,
-    out: &mut Vec<u8>,
-) -> Result<u64, h1::error::Error> {
-    let mut moved = 0;
-    while !input.is_empty() && !body.is_done() {
-        let read = body.read(input.bytes())?;
-        if read.consumed == 0 {
-            break;
+fn note(capture: Option<&Capture>, bytes: &[u8]) {
+    if let Some(capture) = capture {
+        capture.add(bytes);
+    }
+}
+
+/// One direction of a tunnel, to its end.
+pub(crate) async fn pipe(from: &mut impl Source, to: &mut impl Drain) -> io::Result<()> {
+    let broken = |_| io::Error::from(io::ErrorKind::ConnectionAborted);
+    loop {
+        match from.next().map_err(broken)? {
+            Piece::Bytes { bytes, last } => to.write(bytes, last).await?,
+            Piece::Block { block, last } => to.write_block(block, last).await?,
+            Piece::Nothing => {
+                to.flush().await?;
+                from.fill().await.map_err(broken)?;
+            }
+            Piece::End => return to.close().await,
         }
-        moved += read.data.len() as u64;
-        encode(encoder, &input.bytes()[read.data], out);
-        input.consume(read.consumed);
-    }
-    Ok(moved)
-}
-
-fn encode(encoder: &mut BodyWriter, data: &[u8], out: &mut Vec<u8>) {
-    if !data.is_empty() {
-        encoder.before(data.len(), out);
-        out.extend_from_slice(data);
-        encoder.after(out);
     }
 }
-
-/// A piece from this size on is sent as the block it came in.
-const SEND_AS_BLOCK_BYTES_MIN: usize = 8 * 1024;

@@ -81,10 +81,4 @@ impl<'e> Trace<'e> {
         self.done = Some(now);
         now
     }
-
-    /// The gateway's own answer goes out.
-    pub(crate) fn answered(&mut self, status: u16, bytes: usize) {
-        self.status = status;
-        self.bytes_out = bytes as u64;
-    }
 }

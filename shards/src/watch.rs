@@ -2,13 +2,15 @@
 //!
 //! Nobody reads from a client while its answer is awaited, so one that leaves would go unnoticed for
 //! as long as the backend takes. The shard's tick looks at the clients of long waits (one system call
-//! each) and ends the upstream connection of one that has gone; its driver then sees
+//! each) and ends the backend's side of one that has gone; its driver then sees
 //! [`Watches::client_gone`]. Short waits cost two stores. Invariant: an entry lives from `begin` to
 //! `end`, and its numbers are used by one exchange at a time.
 
 use std::cell::RefCell;
 
 use runtime::Abort;
+
+use crate::cut::Cut;
 
 /// All waits of one shard.
 #[derive(Debug, Default)]
@@ -29,7 +31,7 @@ struct Slab {
 #[derive(Debug)]
 struct Entry {
     client: Abort,
-    upstream: Abort,
+    upstream: Cut,
     /// Ticks since it began.
     ticks: u32,
     gone: bool,
@@ -37,7 +39,7 @@ struct Entry {
 
 impl Watches {
     /// The exchange of `client` begins to wait for `upstream`.
-    pub(crate) fn begin(&self, client: Abort, upstream: Abort) -> Watch {
+    pub(crate) fn begin(&self, client: Abort, upstream: Cut) -> Watch {
         let entry = Some(Entry { client, upstream, ticks: 0, gone: false });
         let mut slab = self.slab.borrow_mut();
         let index = match slab.free.pop() {
@@ -74,7 +76,7 @@ impl Watches {
                 && (entry.ticks - TICKS_BEFORE_LOOK).is_multiple_of(TICKS_PER_LOOK);
             if due && !entry.gone && entry.client.is_closed_by_peer() {
                 entry.gone = true;
-                entry.upstream.abort();
+                entry.upstream.end();
             }
         }
     }

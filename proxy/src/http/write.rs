@@ -56,6 +56,87 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
+/// A request head kept to be written later, once or several times.
+#[derive(Clone, Debug, Default)]
+pub struct Recorded {
+    method: String,
+    scheme: String,
+    authority: Vec<u8>,
+    target: Vec<u8>,
+    lines: Vec<u8>,
+    framing: Framing,
+    takes_trailers: bool,
+    websocket: bool,
+}
+
+impl Recorded {
+    /// How its body is delimited.
+    #[must_use]
+    pub fn delimited(&self) -> Framing {
+        self.framing
+    }
+
+    /// Writes it to `out`.
+    pub fn replay(&self, out: &mut impl HeadWriter) {
+        let authority = |out: &mut Vec<u8>| out.extend_from_slice(&self.authority);
+        let target = |out: &mut Vec<u8>| out.extend_from_slice(&self.target);
+        out.request(&self.method, &self.scheme, authority, target);
+        out.lines(&self.lines);
+        if self.websocket {
+            out.websocket();
+        }
+        if self.takes_trailers {
+            out.takes_trailers();
+        }
+        out.framing(self.framing);
+        out.end();
+    }
+}
+
+impl HeadWriter for Recorded {
+    fn request(
+        &mut self,
+        method: &str,
+        scheme: &str,
+        authority: impl FnOnce(&mut Vec<u8>),
+        target: impl FnOnce(&mut Vec<u8>),
+    ) {
+        (self.method, self.scheme) = (method.to_owned(), scheme.to_owned());
+        authority(&mut self.authority);
+        target(&mut self.target);
+    }
+
+    /// Requests only.
+    fn status(&mut self, _status: u16, _reason: &[u8]) {}
+
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        self.field_of(name, |out| out.extend_from_slice(value));
+    }
+
+    fn field_of(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+        self.lines.extend_from_slice(name);
+        self.lines.extend_from_slice(b": ");
+        write(&mut self.lines);
+        self.lines.extend_from_slice(b"\r\n");
+    }
+
+    fn framing(&mut self, framing: Framing) {
+        self.framing = framing;
+    }
+
+    fn takes_trailers(&mut self) {
+        self.takes_trailers = true;
+    }
+
+    fn websocket(&mut self) {
+        self.websocket = true;
+    }
+
+    fn persistence(&mut self, _version: Version, _keep_alive: bool) {}
+
+    fn end(&mut self) {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

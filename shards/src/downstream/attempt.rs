@@ -11,22 +11,22 @@ use std::time::{Duration, Instant};
 
 use proxy::exchange::{Delivery, Forward};
 use proxy::fault::Fault;
-use proxy::h1;
-use proxy::h1::body::{BodyReader, BodyWriter};
-use proxy::h1::encode::Text;
 use proxy::http::{RequestHead, ResponseHead, Version};
 use proxy::limits;
-use runtime::{Abort, Runtime, Size};
+use runtime::Runtime;
 
+use super::client::{Client, Respond};
+use super::exchange::{Exchange, Said};
 use super::h1::LINGER;
 use super::retry::Extra;
-use super::{Downstream, Writer};
+use crate::capture;
+use crate::cut::Cut;
 use crate::install::Installed;
 use crate::race::{Either, beside, race};
 use crate::relay::{self, UploadEnd};
 use crate::scratch::Scratch;
 use crate::trace::Trace;
-use crate::upstream::{InFlight, Upstream};
+use crate::upstream::{Answers, AtHand, Backend, InFlight, NoHead, Outgoing};
 
 /// How the response side of a try ended.
 pub(super) enum Ended {
@@ -49,6 +49,8 @@ pub(super) struct Failure {
     pub(super) begun: bool,
     /// The backend cannot have processed the request, as far as its answer tells.
     pub(super) unanswered: bool,
+    /// The backend said that it did nothing for it.
+    pub(super) unprocessed: bool,
 }
 
 /// What the parts of one try share.
@@ -62,12 +64,17 @@ pub(super) struct Try<'t, 'e, R: Runtime> {
 }
 
 impl Failure {
+    /// The request never went out.
+    pub(super) fn unsent(fault: Fault) -> Self {
+        Self { fault, begun: false, unanswered: true, unprocessed: false }
+    }
+
     /// Whether a rule's retry is meant for it: the client has nothing yet, and another try may go
     /// better.
     pub(super) fn is_transient(&self) -> bool {
         let transient = match self.fault {
             Fault::ConnectFailed | Fault::ConnectTimeout | Fault::BackendTimeout => true,
-            Fault::UpstreamReset => self.unanswered,
+            Fault::UpstreamReset => self.unanswered || self.unprocessed,
             _ => false,
         };
         transient && !self.begun
@@ -83,17 +90,13 @@ impl<R: Runtime> Try<'_, '_, R> {
         }
     }
 
-    /// The request's body, if it is here in some way, goes with the head.
-    fn body_with_head(&self, input: &[u8], out: &mut Vec<u8>) -> Option<usize> {
-        if let Some(length) = self.here {
-            out.extend_from_slice(&input[..length]);
-            return Some(length);
-        }
-        self.extra?.capture.write(out)
+    /// A body that an earlier try left here.
+    fn captured(&self) -> Option<capture::Body> {
+        self.extra.filter(|_| self.here.is_none())?.capture.whole()
     }
 
     /// An uploaded request is out in whole.
-    fn uploaded(&self, client: Abort, upstream: Abort) {
+    fn uploaded(&self, client: Cut, upstream: Cut) {
         self.flight.waits(client, upstream);
         if let Some(extra) = self.extra {
             extra.mirror_capture(self.flight.shard);
@@ -119,101 +122,119 @@ impl<R: Runtime> Try<'_, '_, R> {
     }
 }
 
-impl<R: Runtime> Downstream<R> {
-    /// One try on one upstream connection.
-    pub(super) async fn attempt<'e>(
+impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
+    /// One try on one upstream connection or stream.
+    pub(super) async fn attempt<U: Backend<R>>(
         &mut self,
         tried: &Try<'_, 'e, R>,
-        upstream: &mut Upstream<R>,
-        scratch: &mut Scratch,
-        trace: &mut Trace<'e>,
+        upstream: &mut U,
     ) -> Ended {
-        let mut out = std::mem::take(&mut scratch.out);
-        out.clear();
-        tried.forward.write_request(&scratch.request, self.client(), &mut Text(&mut out));
-        let with_head = tried.body_with_head(self.reader.input.bytes(), &mut out);
-        trace.bytes_in = with_head.unwrap_or(0) as u64;
-        match upstream.sink_send(out).await {
-            Ok(out) => scratch.out = out,
-            // The answer may be there all the same (a 413, say): look before giving up.
-            Err(_) if !upstream.reused => scratch.out = Vec::new(),
-            Err(_) => return tried.explain(failed(Fault::UpstreamReset, false, true)),
+        upstream.lend(&mut self.scratch.upload);
+        let ended = self.attempt_with(tried, upstream).await;
+        upstream.lend(&mut self.scratch.upload);
+        match ended {
+            Ended::Failed(failure) if upstream.is_unprocessed() => {
+                Ended::Failed(Failure { unprocessed: true, ..failure })
+            }
+            ended => ended,
         }
-        if with_head.is_none() {
+    }
+
+    async fn attempt_with<U: Backend<R>>(
+        &mut self,
+        tried: &Try<'_, 'e, R>,
+        upstream: &mut U,
+    ) -> Ended {
+        let request = &self.scratch.request;
+        let client = self.client.origin().client();
+        let head = Outgoing { forward: tried.forward, head: request, client };
+        let captured = tried.captured();
+        let body = match (tried.here, &captured) {
+            (Some(length), _) => Some(AtHand { bytes: self.client.here(length), trailers: b"" }),
+            (None, captured) => captured.as_ref().map(capture::Body::at_hand),
+        };
+        self.trace.bytes_in = body.map_or(0, |body| body.bytes.len() as u64);
+        let with_head = body.is_some();
+        // The answer may be there although not all went out (a 413, say): look before giving up.
+        if upstream.send(&head, request.framing, body).await.is_err() && upstream.is_reused() {
+            return tried.explain(failed(Fault::UpstreamReset, false, true));
+        }
+        if !with_head {
             // Boxed, as every path that few requests take: it would weigh on each idle connection.
-            return Box::pin(self.stream_both(tried, upstream, scratch, trace)).await;
+            return Box::pin(self.stream_both(tried, upstream)).await;
         }
-        tried.flight.waits(self.writer.abort.clone(), upstream.abort.clone());
-        let ended =
-            tried.explain(download(&mut self.writer, tried, upstream, scratch, trace).await);
+        tried.flight.waits(self.client.cut(), upstream.cut());
+        let ended = tried.explain(self.download(tried, upstream).await);
         // After a failure the body stays, for another try or for the answer to skip.
         if let Some(length) = tried.here
             && !matches!(ended, Ended::Failed(_) | Ended::Again { .. })
         {
-            self.reader.input.consume(length);
+            self.client.take_here(length);
         }
         ended
     }
 
+    /// Downloads with no upload beside it.
+    async fn download<U: Backend<R>>(&mut self, tried: &Try<'_, 'e, R>, upstream: &mut U) -> Ended {
+        let (_, mut incoming) = upstream.halves(&tried.flight.cut);
+        let captured = tried.extra.filter(|extra| extra.capture.is_whole());
+        let keep = captured.map_or(self.scratch.request.keep_alive, |extra| extra.keep_alive);
+        let (client, keep) = (self.client.response(), Cell::new(keep));
+        download_half(client, tried, &mut incoming, &keep, self.scratch, self.trace).await
+    }
+
     /// Uploads the request body beside the download of the response.
-    async fn stream_both<'e>(
+    async fn stream_both<U: Backend<R>>(
         &mut self,
         tried: &Try<'_, 'e, R>,
-        upstream: &mut Upstream<R>,
-        scratch: &mut Scratch,
-        trace: &mut Trace<'e>,
+        upstream: &mut U,
     ) -> Ended {
-        let flight = tried.flight;
-        let (sink, mut incoming, abort) = upstream.halves(&flight.cut);
-        let piece = std::mem::take(&mut scratch.upload);
+        let (flight, scratch, trace) = (tried.flight, &mut *self.scratch, &mut *self.trace);
+        let (cut, client_cut) = (upstream.cut(), self.client.cut());
+        let (sink, mut incoming) = upstream.halves(&flight.cut);
         // From here on the body is partly read: no answer of ours may keep the connection.
         let keep_alive = std::mem::take(&mut scratch.request.keep_alive);
         let mut moved = 0;
         let task = relay::Upload {
-            framing: scratch.request.framing,
             moved: &mut moved,
-            window: flight.installed.epoch.settings.timeouts.body_rate_window,
-            upstream: abort.clone(),
-            cut: incoming.cut,
+            upstream: cut.clone(),
+            cut: &flight.cut,
             capture: tried.extra.map(|extra| &extra.capture),
         };
-        let (keep, reader, writer) = (Cell::new(false), &mut self.reader, &mut self.writer);
-        let client = writer.abort.clone();
+        let window = flight.installed.epoch.settings.timeouts.body_rate_window;
+        let (mut body, response) = self.client.halves(scratch.request.framing, window);
+        let keep = Cell::new(false);
         let (ended, upload) = {
             let mut upload = pin!(async {
-                let end = relay::upload::<R>(reader, sink, piece, task).await;
+                let end = relay::upload(&mut body, sink, task).await;
                 // Only a request that is in whole may be followed by another one.
-                if matches!(end, UploadEnd::Whole(_)) {
+                if matches!(end, UploadEnd::Whole) {
                     keep.set(keep_alive);
-                    tried.uploaded(client, abort.clone());
+                    tried.uploaded(client_cut, cut.clone());
                 }
                 end
             });
-            let download = download_half(writer, tried, &mut incoming, &keep, scratch, trace);
+            let download = download_half(response, tried, &mut incoming, &keep, scratch, trace);
             let (ended, mut end) = beside(download, upload.as_mut()).await;
             let mut ended = tried.explain(ended);
             if end.is_none() {
-                abort.abort();
+                cut.end();
                 end = tried.rest(&ended, upload.as_mut()).await;
                 ended = tried.explain(ended);
             }
             if end.is_none() && ended.is_sayable() {
                 // The response overtook the body: end the upload by its backend, not half-way, so
                 // that the client can be listened to until it has the answer.
-                ended = writer.overtake(ended, flight.installed, scratch, trace).await;
-                race(upload, R::sleep_until(R::now() + LINGER)).await;
+                ended = overtake(response, ended, flight.installed, scratch, trace).await;
+                if C::LINGERS {
+                    race(upload, R::sleep_until(R::now() + LINGER)).await;
+                }
             }
             (ended, end)
         };
         trace.bytes_in = moved;
         match (ended, upload) {
-            (
-                ended @ (Ended::Whole { .. } | Ended::Again { .. }),
-                Some(UploadEnd::Whole(piece)),
-            ) => {
-                scratch.upload = piece;
-                ended
-            }
+            (ended, Some(UploadEnd::Whole)) => ended,
             (Ended::Again { .. }, _) => Ended::Again { upstream_reusable: false },
             // What is left of the body cannot be told from a request.
             (Ended::Whole { .. }, _) => {
@@ -235,156 +256,113 @@ impl Ended {
     }
 }
 
-impl<R: Runtime> Writer<R> {
-    /// Says all there is to say, and FIN, while the request's body is still coming.
-    async fn overtake(
-        &mut self,
-        ended: Ended,
-        installed: &Installed,
-        scratch: &mut Scratch,
-        trace: &mut Trace<'_>,
-    ) -> Ended {
-        let ended = match ended {
-            Ended::Failed(Failure { fault, .. }) => {
-                self.answer(fault, None, false, installed, scratch, trace).await.ok();
-                Ended::Answered(fault)
-            }
-            said @ (Ended::Whole { .. }
-            | Ended::Switched
-            | Ended::Again { .. }
-            | Ended::Answered(_)) => said,
-        };
-        self.finish().await;
-        ended
-    }
-}
-
-/// Downloads on a whole upstream connection (no upload beside it).
-async fn download<'e, R: Runtime>(
-    writer: &mut Writer<R>,
-    tried: &Try<'_, 'e, R>,
-    upstream: &mut Upstream<R>,
-    scratch: &mut Scratch,
-    trace: &mut Trace<'e>,
+/// Says all there is to say, and that nothing follows, while the request's body is still coming.
+async fn overtake(
+    client: &mut impl Respond,
+    ended: Ended,
+    installed: &Installed,
+    scratch: &Scratch,
+    trace: &mut Trace<'_>,
 ) -> Ended {
-    let (_, mut incoming, _) = upstream.halves(&tried.flight.cut);
-    let captured = tried.extra.filter(|extra| extra.capture.is_whole());
-    let keep = captured.map_or(scratch.request.keep_alive, |extra| extra.keep_alive);
-    let keep = Cell::new(keep);
-    download_half(writer, tried, &mut incoming, &keep, scratch, trace).await
+    let ended = match ended {
+        Ended::Failed(Failure { fault, .. }) => {
+            let said = Said { fault, fields: None, keep: false };
+            said.send(client, installed, scratch, trace).await.ok();
+            Ended::Answered(fault)
+        }
+        said @ (Ended::Whole { .. }
+        | Ended::Switched
+        | Ended::Again { .. }
+        | Ended::Answered(_)) => said,
+    };
+    client.finish().await;
+    ended
 }
 
 /// Reads the response and relays it to the client. `keep` counts once the final head is here.
 async fn download_half<'e, R: Runtime>(
-    writer: &mut Writer<R>,
+    client: &mut impl Respond,
     tried: &Try<'_, 'e, R>,
-    upstream: &mut relay::Incoming<'_, R>,
+    upstream: &mut impl Answers,
     keep: &Cell<bool>,
     scratch: &mut Scratch,
     trace: &mut Trace<'e>,
 ) -> Ended {
     let (forward, flight) = (tried.forward, tried.flight);
-    let Scratch { request, response, out, .. } = scratch;
-    if let Err(failure) = read_final_head(writer, forward, upstream, request, response, out).await {
+    let Scratch { request, response, .. } = scratch;
+    if let Err(failure) = read_final_head(client, forward, upstream, request, response).await {
         return Ended::Failed(failure);
     }
     flight.answered();
     let now = R::now();
     trace.first_byte(now, response.status);
     if tried.extra.is_some() && Box::pin(tried.gives_way(response.status, now)).await {
-        return Box::pin(drop_response(upstream, response)).await;
+        return Box::pin(drop_response::<R>(upstream, response)).await;
     }
     flight.begun.set(true);
     if response.websocket {
-        let mut head = std::mem::take(out);
-        head.clear();
-        forward.write_interim(response, &mut Text(&mut head));
-        return match writer.send(head).await {
-            Ok(head) => {
-                *out = head;
-                Ended::Switched
-            }
+        return match client.interim(forward, response).await {
+            Ok(()) => Ended::Switched,
             Err(_) => failed(Fault::ClientGone, true, false),
         };
     }
     let delivery = Delivery::of(request, response, keep.get() && flight.may_keep());
-    let mut head = std::mem::take(out);
-    head.clear();
-    forward.write_response(request, response, delivery, &mut Text(&mut head));
-    let mut body = BodyReader::new(response.framing);
-    let mut encoder = BodyWriter::new(delivery.framing);
-    match relay::download(writer, upstream, &mut body, &mut encoder, head, &mut trace.bytes_out)
-        .await
-    {
-        Ok(sent) => *out = sent,
-        Err(fault) => return failed(fault, true, false),
+    let relayed = match client.begin(forward, (request, response), delivery).await {
+        Ok(()) => relay::download(upstream, client).await,
+        Err(_) => Err(Fault::ClientGone),
+    };
+    trace.bytes_out = client.sent();
+    if let Err(fault) = relayed {
+        return failed(fault, true, false);
     }
     flight.begun.set(false);
     Ended::Whole {
-        upstream_reusable: response.keep_alive && upstream.is_clean(),
+        upstream_reusable: upstream.is_reusable(response),
         client_keep: delivery.keep_alive,
     }
 }
 
 /// Takes a response that is not for the client out of the way, if that is done in a moment.
-async fn drop_response<R: Runtime>(
-    upstream: &mut relay::Incoming<'_, R>,
-    response: &ResponseHead,
-) -> Ended {
+async fn drop_response<R: Runtime>(upstream: &mut impl Answers, response: &ResponseHead) -> Ended {
     let whole = {
-        let discard = relay::discard(upstream, response.framing, DROPPED_BYTES_MAX);
+        let discard = relay::discard(upstream, DROPPED_BYTES_MAX);
         match race(discard, R::sleep_until(R::now() + DROP_TIME_MAX)).await {
             Either::First(whole) => whole,
             Either::Second(()) => false,
         }
     };
-    Ended::Again { upstream_reusable: whole && response.keep_alive && upstream.is_clean() }
+    Ended::Again { upstream_reusable: whole && upstream.is_reusable(response) }
 }
 
 /// Reads up to the final response head, passing interim responses on.
-async fn read_final_head<R: Runtime>(
-    writer: &mut Writer<R>,
+async fn read_final_head(
+    client: &mut impl Respond,
     forward: &Forward<'_>,
-    upstream: &mut relay::Incoming<'_, R>,
+    upstream: &mut impl Answers,
     request: &RequestHead,
     response: &mut ResponseHead,
-    out: &mut Vec<u8>,
 ) -> Result<(), Failure> {
-    let malformed = Failure { fault: Fault::UpstreamMalformed, begun: false, unanswered: false };
-    let mut interim = 0;
-    loop {
-        let input = upstream.input.bytes();
-        match h1::response::read(input, request.method, request.websocket, response) {
-            Ok(Some(consumed)) => upstream.input.consume(consumed),
-            Ok(None) => {
-                let unanswered = upstream.input.is_empty() && interim == 0;
-                if !upstream.fill(Size::Small).await.unwrap_or(false) {
-                    let fault = Fault::UpstreamReset;
-                    return Err(Failure { fault, begun: false, unanswered });
-                }
-                continue;
-            }
-            Err(_) => return Err(malformed),
-        }
+    let failure =
+        |fault, unanswered| Failure { fault, begun: false, unanswered, unprocessed: false };
+    for interim in 0..=limits::INTERIM_RESPONSES_MAX {
+        upstream.head(request, response).await.map_err(|why| match why {
+            NoHead::Malformed => failure(Fault::UpstreamMalformed, false),
+            NoHead::Unanswered => failure(Fault::UpstreamReset, interim == 0),
+            NoHead::Cut => failure(Fault::UpstreamReset, false),
+        })?;
         if !response.is_interim() {
             return Ok(());
         }
-        interim += 1;
-        if interim > limits::INTERIM_RESPONSES_MAX {
-            return Err(malformed);
-        }
-        if request.version == Version::Http11 {
-            let mut head = std::mem::take(out);
-            head.clear();
-            forward.write_interim(response, &mut Text(&mut head));
-            let gone = Failure { fault: Fault::ClientGone, begun: true, unanswered: false };
-            *out = writer.send(head).await.map_err(|_| gone)?;
+        if interim < limits::INTERIM_RESPONSES_MAX && request.version != Version::Http10 {
+            let gone = |_| Failure { begun: true, ..failure(Fault::ClientGone, false) };
+            client.interim(forward, response).await.map_err(gone)?;
         }
     }
+    Err(failure(Fault::UpstreamMalformed, false))
 }
 
 pub(super) fn failed(fault: Fault, begun: bool, unanswered: bool) -> Ended {
-    Ended::Failed(Failure { fault, begun, unanswered })
+    Ended::Failed(Failure { fault, begun, unanswered, unprocessed: false })
 }
 
 /// The body of a response that is not for the client is received up to this size.

@@ -4,114 +4,122 @@
 //! when only a kept connection was dead. What a rule asks for beyond that is in `retry`. Invariant:
 //! no path here sends a request twice that may have been processed, unless it is idempotent.
 
-use std::rc::Rc;
 use std::time::Instant;
 
 use proxy::balance::Outcome;
 use proxy::exchange::Forward;
 use proxy::fault::Fault;
-use proxy::http::{Framing, Method, RequestHead};
+use proxy::http::Method;
 use runtime::Runtime;
 
 use super::attempt::{Ended, Failure, Try};
-use super::h1::Next;
-use super::{Downstream, tunnel};
-use crate::install::Installed;
-use crate::scratch::Scratch;
+use super::client::{Client, Respond};
+use super::exchange::{Exchange, Next};
+use super::tunnel;
 use crate::shard::Shard;
-use crate::trace::Trace;
-use crate::upstream::{InFlight, Upstream};
+use crate::upstream::h1::Connection;
+use crate::upstream::{Backend, InFlight};
 
-impl<R: Runtime> Downstream<R> {
-    /// Forwards the request in `scratch` by a rule without a policy and brings the response back.
-    pub(super) async fn forward<'e>(
-        &mut self,
-        shard: &Rc<Shard<R>>,
-        installed: &Installed,
-        mut forward: Forward<'e>,
-        scratch: &mut Scratch,
-        trace: &mut Trace<'e>,
-    ) -> Next {
-        let here = body_here(&scratch.request, self.reader.input.bytes());
-        let repeatable = here.is_some() && is_idempotent(scratch.request.method);
-        let mut now = trace.routed.unwrap_or(trace.received);
+/// What follows a try of a rule without a policy.
+enum After {
+    Done(Next),
+    /// Another try, after this failure.
+    Again(Failure),
+}
+
+impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
+    /// Forwards the request by a rule without a policy and brings the response back.
+    pub(super) async fn forward(&mut self, mut forward: Forward<'e>) -> Next {
+        let (shard, installed) = (self.shard, self.installed);
+        let here = self.client.body_here(&self.scratch.request);
+        let repeatable = here.is_some() && is_idempotent(self.scratch.request.method);
+        let mut now = self.trace.routed.unwrap_or(self.trace.received);
         loop {
-            trace.attempts += 1;
+            self.trace.attempts += 1;
             let mut flight = InFlight::begin(shard, installed, forward.endpoint);
             let address = forward.address;
             let acquired =
-                Upstream::acquire(shard, installed, address, repeatable, now, None).await;
-            let mut upstream = match acquired {
+                Connection::acquire(shard, installed, address, repeatable, now, None).await;
+            let upstream = match acquired {
                 Ok(upstream) => upstream,
                 Err(fault) => {
                     flight.outcome = Outcome::Failed;
                     drop(flight);
                     now = R::now();
-                    let Some(other) = another(shard, &forward, trace.attempts, now) else {
-                        let answer = self.answer(shard, fault, None, installed, scratch, trace);
-                        return Box::pin(answer).await;
+                    let Some(other) = another(shard, &forward, self.trace.attempts, now) else {
+                        return Box::pin(self.answer(fault, None)).await;
                     };
                     forward = other;
-                    trace.forwarded(&forward);
+                    self.trace.forwarded(&forward);
                     continue;
                 }
             };
             // An idle connection costs no time worth a look at the clock.
-            trace.connected(if upstream.reused { now } else { R::now() });
-            let tried = Try { forward: &forward, flight: &flight, here, extra: None };
-            match self.attempt(&tried, &mut upstream, scratch, trace).await {
-                Ended::Whole { upstream_reusable, client_keep } => {
-                    let done = trace.done(R::now());
-                    flight.whole(upstream, upstream_reusable, done);
-                    return if client_keep { Next::Keep } else { Next::Close };
-                }
-                Ended::Switched => {
-                    flight.outcome = Outcome::Answered;
-                    Box::pin(tunnel::run(shard, self, upstream)).await;
-                    return Next::Drop;
-                }
-                Ended::Answered(fault) => {
-                    flight.failed(fault);
-                    return Next::Close;
-                }
-                // Only the other loop asks for it.
-                Ended::Again { .. } => return Next::Drop,
-                Ended::Failed(failure) => {
-                    let again = failure.unanswered && upstream.reused && repeatable;
-                    if !again {
-                        flight.failed(failure.fault);
-                    }
-                    if !again || trace.attempts >= ATTEMPTS_MAX {
-                        let end = self.give_up(shard, &failure, installed, scratch, trace);
-                        return Box::pin(end).await;
-                    }
+            self.trace.connected(if upstream.is_reused() { now } else { R::now() });
+            match self.once(&forward, flight, here, repeatable, upstream).await {
+                After::Done(next) => return next,
+                After::Again(_) if self.trace.attempts < ATTEMPTS_MAX => {
                     now = R::now();
                     shard.recorder.retry();
                     shard.pool.forget(forward.address);
                 }
+                After::Again(failure) => return Box::pin(self.give_up(&failure)).await,
             }
         }
     }
 
-    /// Ends an exchange that has no whole response.
-    pub(super) async fn give_up(
+    /// One try on a connection that is at hand.
+    async fn once<U: Backend<R>>(
         &mut self,
-        shard: &Shard<R>,
-        failure: &Failure,
-        installed: &Installed,
-        scratch: &mut Scratch,
-        trace: &mut Trace<'_>,
-    ) -> Next {
+        forward: &Forward<'e>,
+        mut flight: InFlight<'_, R>,
+        here: Option<usize>,
+        repeatable: bool,
+        mut upstream: U,
+    ) -> After {
+        let tried = Try { forward, flight: &flight, here, extra: None };
+        After::Done(match self.attempt(&tried, &mut upstream).await {
+            Ended::Whole { upstream_reusable, client_keep } => {
+                let done = self.trace.done(R::now());
+                flight.whole(upstream, upstream_reusable, done);
+                if client_keep { Next::Keep } else { Next::Close }
+            }
+            Ended::Switched => {
+                flight.outcome = Outcome::Answered;
+                Box::pin(tunnel::run(self.shard, self.client, upstream)).await;
+                Next::Drop
+            }
+            Ended::Answered(fault) => {
+                flight.failed(fault);
+                Next::Close
+            }
+            // Only the other loop asks for it.
+            Ended::Again { .. } => Next::Drop,
+            Ended::Failed(failure) => {
+                let dead = failure.unanswered && upstream.is_reused() && repeatable;
+                if dead || (failure.unprocessed && here.is_some()) {
+                    return After::Again(failure);
+                }
+                flight.failed(failure.fault);
+                drop((flight, upstream));
+                Box::pin(self.give_up(&failure)).await
+            }
+        })
+    }
+
+    /// Ends an exchange that has no whole response.
+    pub(super) async fn give_up(&mut self, failure: &Failure) -> Next {
         if failure.begun || failure.fault.status().is_none() {
-            trace.fault = Some(if failure.begun && self.writer.stall.fired() {
+            let client = self.client.response();
+            self.trace.fault = Some(if failure.begun && client.is_stalled() {
                 Fault::ClientTooSlow
             } else {
                 failure.fault
             });
-            self.writer.abort.reset();
+            client.cut_short();
             return Next::Drop;
         }
-        self.answer(shard, failure.fault, None, installed, scratch, trace).await
+        self.answer(failure.fault, None).await
     }
 }
 
@@ -126,18 +134,6 @@ pub(super) fn another<'e, R: Runtime>(
     let other = other.filter(|_| attempts < ATTEMPTS_MAX)?;
     shard.recorder.retry();
     Some(other)
-}
-
-/// The length of the request's body if all of it is at the start of `input` (or there is none), and
-/// small enough to travel with the head.
-pub(super) fn body_here(head: &RequestHead, input: &[u8]) -> Option<usize> {
-    match head.framing {
-        Framing::None => Some(0),
-        Framing::Length(length) => usize::try_from(length)
-            .ok()
-            .filter(|length| *length <= input.len() && *length <= BODY_WITH_HEAD_BYTES_MAX),
-        Framing::Chunked | Framing::UntilClose => None,
-    }
 }
 
 /// Whether a request may be sent again although it may have been processed (RFC 9110 section 9.2.2).
@@ -155,5 +151,3 @@ pub(super) fn is_idempotent(method: Method) -> bool {
 
 /// Endpoints tried for one request, the first included.
 pub(super) const ATTEMPTS_MAX: u16 = 3;
-/// A body up to this size that is already here is sent with the head.
-const BODY_WITH_HEAD_BYTES_MAX: usize = 16 * 1024;

@@ -1,14 +1,15 @@
 //! The time limits of a rule (`timeouts`), kept beside a try.
 //!
-//! A limit that passes ends the upstream connection and says why; the try then ends by itself, and
+//! A limit that passes ends the backend's side and says why; the try then ends by itself, and
 //! its loop answers 504 or cuts the client. Invariant: nothing is cancelled half-way.
 
 use std::time::{Duration, Instant};
 
 use proxy::fault::Fault;
 use proxy::ir::Timeouts;
-use runtime::{Abort, Runtime};
+use runtime::Runtime;
 
+use crate::cut::Cut;
 use crate::upstream::InFlight;
 
 /// When a try, and the exchange that it belongs to, must have ended.
@@ -51,8 +52,8 @@ impl Limits {
     pub(super) async fn keep<R: Runtime>(
         self,
         flight: &InFlight<'_, R>,
-        upstream: Abort,
-        client: Abort,
+        upstream: Cut,
+        client: Cut,
     ) {
         if let Some(backend) = self.backend
             && self.request.is_none_or(|request| backend < request)
@@ -66,8 +67,7 @@ impl Limits {
         // A try that is still there after this waits for its client to take the response.
         R::sleep_until(R::now() + UNWIND_TIME).await;
         if flight.begun.get() {
-            client.reset();
-            client.abort();
+            client.end_short();
         }
     }
 }

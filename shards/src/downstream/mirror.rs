@@ -10,24 +10,25 @@ use std::rc::Rc;
 
 use proxy::balance::EndpointId;
 use proxy::exchange::{Client, Forward};
-use proxy::h1;
-use proxy::h1::encode::Text;
+use proxy::http::write::Recorded;
 use proxy::http::{Method, RequestHead, ResponseHead};
 use proxy::limits;
 use proxy::table::Policy;
-use runtime::{Runtime, Size};
+use runtime::Runtime;
 
+use crate::capture::Body;
 use crate::race::{Either, race};
 use crate::relay;
 use crate::report::MirrorEnd;
 use crate::shard::Shard;
-use crate::upstream::{InFlight, Upstream};
+use crate::upstream::h1::Connection;
+use crate::upstream::{Answers, AtHand, Backend, InFlight};
 
 /// The mirrors of one request, until its body is at hand.
 pub(super) struct Mirrors {
     /// Backend slots.
     slots: Vec<u32>,
-    head: Vec<u8>,
+    head: Rc<Recorded>,
     method: Method,
     sent: Cell<bool>,
 }
@@ -36,7 +37,8 @@ pub(super) struct Mirrors {
 struct Copy {
     endpoint: EndpointId,
     address: SocketAddr,
-    request: Vec<u8>,
+    head: Rc<Recorded>,
+    body: Rc<Body>,
     method: Method,
 }
 
@@ -65,18 +67,22 @@ impl Mirrors {
             slots.iter().for_each(|_| shard.recorder.mirror(MirrorEnd::Unfit));
             return None;
         }
-        let mut copy = Vec::new();
-        forward.write_request(head, client, &mut Text(&mut copy));
-        Some(Self { slots, head: copy, method: head.method, sent: Cell::new(false) })
+        let mut copy = Recorded::default();
+        forward.write_request(head, client, &mut copy);
+        Some(Self { slots, head: Rc::new(copy), method: head.method, sent: Cell::new(false) })
     }
 
-    /// Sends the copies, once; `body` as it is framed on the wire, `None` if it was too large.
-    pub(super) fn send<R: Runtime>(&self, shard: &Rc<Shard<R>>, body: Option<&[u8]>) {
+    /// Sends the copies, once; without a body that is here, it was too large.
+    pub(super) fn send<R: Runtime>(&self, shard: &Rc<Shard<R>>, body: Option<AtHand<'_>>) {
         if self.sent.replace(true) {
             return;
         }
+        let body = body.map(|body| {
+            let (bytes, trailers) = (body.bytes.to_vec(), body.trailers.to_vec());
+            Rc::new(Body { bytes, trailers })
+        });
         for &slot in &self.slots {
-            if let Err(reason) = self.send_one(shard, slot, body) {
+            if let Err(reason) = self.send_one(shard, slot, body.as_ref()) {
                 shard.recorder.mirror(reason);
             }
         }
@@ -86,7 +92,7 @@ impl Mirrors {
         &self,
         shard: &Rc<Shard<R>>,
         slot: u32,
-        body: Option<&[u8]>,
+        body: Option<&Rc<Body>>,
     ) -> Result<(), MirrorEnd> {
         let body = body.ok_or(MirrorEnd::TooLarge)?;
         let in_flight = shard.mirrors.get();
@@ -95,9 +101,9 @@ impl Mirrors {
         }
         let picked = shard.local.borrow_mut().pick_endpoint(slot, None, R::now());
         let (endpoint, address) = picked.ok_or(MirrorEnd::NoEndpoint)?;
-        let request = [&*self.head, body].concat();
         shard.mirrors.set(in_flight + 1);
-        R::spawn(run(Rc::clone(shard), Copy { endpoint, address, request, method: self.method }));
+        let (head, body, method) = (Rc::clone(&self.head), Rc::clone(body), self.method);
+        R::spawn(run(Rc::clone(shard), Copy { endpoint, address, head, body, method }));
         Ok(())
     }
 }
@@ -118,46 +124,42 @@ async fn run<R: Runtime>(shard: Rc<Shard<R>>, copy: Copy) {
 async fn deliver<R: Runtime>(shard: &Rc<Shard<R>>, copy: Copy) -> Option<()> {
     let installed = shard.installed();
     let mut flight = InFlight::begin(shard, &installed, copy.endpoint);
-    let acquired = Upstream::acquire(shard, &installed, copy.address, false, R::now(), None).await;
-    let mut upstream = match acquired {
-        Ok(upstream) => upstream,
+    let now = R::now();
+    match Connection::acquire(shard, &installed, copy.address, false, now, None).await {
+        Ok(upstream) => deliver_on(&copy, flight, upstream).await,
         Err(fault) => {
             flight.failed(fault);
-            return None;
+            None
         }
-    };
-    upstream.sink_send(copy.request).await.ok()?;
+    }
+}
+
+async fn deliver_on<R: Runtime, U: Backend<R>>(
+    copy: &Copy,
+    mut flight: InFlight<'_, R>,
+    mut upstream: U,
+) -> Option<()> {
+    let framing = copy.head.delimited();
+    upstream.send(&*copy.head, framing, Some(copy.body.at_hand())).await.ok()?;
     let cut = Cell::new(None);
-    let (_, mut incoming, _) = upstream.halves(&cut);
-    let response = read_head(&mut incoming, copy.method).await?;
-    flight.answered();
-    let whole = relay::discard(&mut incoming, response.framing, limits::CAPTURE_BYTES_MAX).await;
-    let reusable = whole && response.keep_alive && incoming.is_clean();
+    let reusable = {
+        let (_, mut incoming) = upstream.halves(&cut);
+        let response = read_head(&mut incoming, copy.method).await?;
+        flight.answered();
+        let whole = relay::discard(&mut incoming, limits::CAPTURE_BYTES_MAX).await;
+        whole && incoming.is_reusable(&response)
+    };
     flight.whole(upstream, reusable, R::now());
     Some(())
 }
 
-async fn read_head<R: Runtime>(
-    upstream: &mut relay::Incoming<'_, R>,
-    method: Method,
-) -> Option<ResponseHead> {
+async fn read_head(upstream: &mut impl Answers, method: Method) -> Option<ResponseHead> {
+    let request = RequestHead { method, ..RequestHead::default() };
     let mut response = ResponseHead::default();
-    let mut interim = 0;
-    while interim <= limits::INTERIM_RESPONSES_MAX {
-        match h1::response::read(upstream.input.bytes(), method, false, &mut response) {
-            Ok(Some(consumed)) => {
-                upstream.input.consume(consumed);
-                if !response.is_interim() {
-                    return Some(response);
-                }
-                interim += 1;
-            }
-            Ok(None) => {
-                if !upstream.fill(Size::Small).await.ok()? {
-                    return None;
-                }
-            }
-            Err(_) => return None,
+    for _ in 0..=limits::INTERIM_RESPONSES_MAX {
+        upstream.head(&request, &mut response).await.ok()?;
+        if !response.is_interim() {
+            return Some(response);
         }
     }
     None

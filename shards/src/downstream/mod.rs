@@ -5,10 +5,13 @@
 //! connection holds at most one small block.
 
 mod attempt;
+mod client;
+mod exchange;
 mod forward;
 mod h1;
 mod limit;
 mod mirror;
+mod origin;
 mod retry;
 mod tls;
 mod tunnel;
@@ -21,7 +24,9 @@ use std::time::{Duration, Instant};
 use proxy::limits;
 use runtime::{Abort, Buf, Runtime, Size};
 
+use self::origin::Origin;
 use crate::deadline::Deadline;
+use crate::framed::{Framed, Outlet};
 use crate::input::Input;
 use crate::install::PortKey;
 use crate::shard::Shard;
@@ -29,16 +34,11 @@ use crate::transport::{self, RecvHalf, SendHalf};
 
 /// A client connection.
 pub(crate) struct Downstream<R: Runtime> {
-    pub(crate) reader: Reader<R>,
-    pub(crate) writer: Writer<R>,
-    /// The peer's address as text, for `X-Forwarded-For` and logs.
-    pub(crate) address: String,
-    /// The port that it arrived on.
-    pub(crate) port: PortKey,
-    /// SNI name of its TLS session.
-    pub(crate) sni: Option<String>,
+    reader: Reader<R>,
+    writer: Framed<Writer<R>>,
+    origin: Origin,
     /// Requests served so far.
-    pub(crate) served: u64,
+    served: u64,
     /// When the last exchange ended.
     last: Option<Instant>,
 }
@@ -46,19 +46,19 @@ pub(crate) struct Downstream<R: Runtime> {
 /// The receiving half and its deadline.
 pub(crate) struct Reader<R: Runtime> {
     half: RecvHalf<R>,
-    pub(crate) input: Input,
+    input: Input,
     /// Idle, head, body rate.
-    pub(crate) deadline: Deadline,
+    deadline: Deadline,
 }
 
 /// The sending half and its deadline.
 pub(crate) struct Writer<R: Runtime> {
     half: SendHalf<R>,
     /// Response stall.
-    pub(crate) stall: Deadline,
+    stall: Deadline,
     /// Over this time the client must keep the least rate while there is something to send.
-    pub(crate) stall_window: Duration,
-    pub(crate) abort: Abort,
+    stall_window: Duration,
+    abort: Abort,
 }
 
 /// Serves one accepted connection to its end.
@@ -75,15 +75,18 @@ pub(crate) async fn serve<R: Runtime>(
             half: recv,
             input: Input::default(),
         },
-        writer: Writer {
+        writer: Framed::new(Writer {
             half: send,
             stall: shard.deadlines.register(abort.clone()),
             stall_window: shard.installed().epoch.settings.timeouts.response_stall,
             abort,
+        }),
+        origin: Origin {
+            address: peer.ip().to_canonical().to_string(),
+            port,
+            is_tls: false,
+            sni: None,
         },
-        address: peer.ip().to_canonical().to_string(),
-        port,
-        sni: None,
         served: 0,
         last: None,
     };
@@ -93,31 +96,22 @@ pub(crate) async fn serve<R: Runtime>(
     shard.connection_closed();
 }
 
-impl<R: Runtime> Downstream<R> {
-    /// Whether TLS ended here.
-    pub(crate) fn is_tls(&self) -> bool {
-        self.reader.half.is_tls()
-    }
-}
-
 impl<R: Runtime> Reader<R> {
     /// Receives more input. False: the client has sent its FIN (or `close_notify`).
-    pub(crate) async fn fill(&mut self, size: Size) -> io::Result<bool> {
+    async fn fill(&mut self, size: Size) -> io::Result<bool> {
         self.half.fill(size, &mut self.input).await
     }
 }
 
-impl<R: Runtime> Writer<R> {
-    /// Sends all of `out` and gives it back empty.
-    pub(crate) async fn send(&mut self, out: Vec<u8>) -> io::Result<Vec<u8>> {
+impl<R: Runtime> Outlet for Writer<R> {
+    async fn send(&mut self, out: Vec<u8>) -> io::Result<Vec<u8>> {
         self.pace();
         let out = self.half.send(out).await?;
         self.stall.clear();
         Ok(out)
     }
 
-    /// Sends a received block onwards, without copying it where the connection is plain.
-    pub(crate) async fn send_block(&mut self, block: Buf) -> io::Result<()> {
+    async fn send_block(&mut self, block: Buf) -> io::Result<()> {
         self.pace();
         self.half.send_block(block).await?;
         self.stall.clear();
@@ -125,13 +119,15 @@ impl<R: Runtime> Writer<R> {
     }
 
     /// Ends the sending side: `close_notify` where there is TLS, then FIN.
-    pub(crate) async fn finish(&mut self) {
+    async fn finish(&mut self) -> io::Result<()> {
         self.pace();
-        if self.half.finish().await.is_ok() {
-            self.stall.clear();
-        }
+        self.half.finish().await?;
+        self.stall.clear();
+        Ok(())
     }
+}
 
+impl<R: Runtime> Writer<R> {
     /// From now until the bytes are out the client must take them at the least rate. Time in which
     /// there is nothing to send is not the client's.
     fn pace(&self) {

@@ -5,6 +5,7 @@
 //! Never after part of a response went to the client, and never without the whole body at hand.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -18,18 +19,17 @@ use proxy::table::Policy;
 use runtime::Runtime;
 
 use super::attempt::{Ended, Failure, Try};
-use super::forward::{ATTEMPTS_MAX, another, body_here, is_idempotent};
-use super::h1::Next;
+use super::client::Client;
+use super::exchange::{Exchange, Next};
+use super::forward::{ATTEMPTS_MAX, another, is_idempotent};
 use super::limit::Limits;
 use super::mirror::Mirrors;
-use super::{Downstream, tunnel};
-use crate::capture::Capture;
-use crate::install::Installed;
+use super::tunnel;
+use crate::capture::{Body, Capture};
 use crate::race::{beside, race};
-use crate::scratch::Scratch;
 use crate::shard::Shard;
-use crate::trace::Trace;
-use crate::upstream::{InFlight, Upstream};
+use crate::upstream::h1::Connection;
+use crate::upstream::{AtHand, Backend, InFlight};
 
 /// What a try does for its rule's policy.
 pub(super) struct Extra<'e> {
@@ -105,16 +105,13 @@ impl Extra<'_> {
         self.before.is_none_or(|before| now < before)
     }
 
-    /// Sends the copies of a request whose body needs no upload: it is in the client's `input`, or
-    /// an earlier try left it here.
-    fn mirror_what_is_here<R: Runtime>(
-        &self,
-        shard: &Rc<Shard<R>>,
-        here: Option<usize>,
-        input: &[u8],
-    ) {
+    /// Sends the copies of a request whose body needs no upload: it is `here`, or an earlier try
+    /// left it here.
+    fn mirror_what_is_here<R: Runtime>(&self, shard: &Rc<Shard<R>>, here: Option<&[u8]>) {
         match (here, &self.mirrors) {
-            (Some(length), Some(mirrors)) => mirrors.send(shard, Some(&input[..length])),
+            (Some(bytes), Some(mirrors)) => {
+                mirrors.send(shard, Some(AtHand { bytes, trailers: b"" }));
+            }
             (None, Some(_)) if self.capture.is_whole() => self.mirror_capture(shard),
             _ => {}
         }
@@ -123,9 +120,9 @@ impl Extra<'_> {
     /// Sends the copies of a request whose body was uploaded.
     pub(super) fn mirror_capture<R: Runtime>(&self, shard: &Rc<Shard<R>>) {
         if let Some(mirrors) = &self.mirrors {
-            let mut body = Vec::new();
-            let whole = self.capture.write(&mut body);
-            mirrors.send(shard, whole.map(|_| &*body));
+            let whole = self.capture.whole();
+            let body = whole.as_ref();
+            mirrors.send(shard, body.map(Body::at_hand));
         }
     }
 }
@@ -159,15 +156,16 @@ impl<'e> Course<'e> {
             let other = another(shard, forward, tries, now);
             return other.map_or(After::GiveUp(failure), After::Now);
         }
-        if failure.unanswered && reused && self.repeatable && self.repeats + 1 < ATTEMPTS_MAX {
+        let body = self.here.is_some()
+            || self.extra.capture.is_whole()
+            || self.extra.capture.is_untouched();
+        let dead = failure.unanswered && reused && self.repeatable;
+        if (dead || (failure.unprocessed && body)) && self.repeats + 1 < ATTEMPTS_MAX {
             self.repeats += 1;
             shard.recorder.retry();
             shard.pool.forget(forward.address);
             return After::Now(*forward);
         }
-        let body = self.here.is_some()
-            || self.extra.capture.is_whole()
-            || self.extra.capture.is_untouched();
         if !failure.is_transient() || !body || !self.left() || !self.extra.is_in_time(now) {
             return After::GiveUp(failure);
         }
@@ -183,65 +181,51 @@ impl<'e> Course<'e> {
     }
 }
 
-impl<R: Runtime> Downstream<R> {
+impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
     /// Forwards a request by a rule that asks for more than one plain try.
-    pub(super) async fn forward_by_policy<'e>(
+    pub(super) async fn forward_by_policy(
         &mut self,
-        shard: &Rc<Shard<R>>,
-        installed: &Installed,
         policy: &'e Policy,
         mut forward: Forward<'e>,
-        scratch: &mut Scratch,
-        trace: &mut Trace<'e>,
     ) -> Next {
-        let mut course = self.course(shard, policy, &forward, scratch);
+        let mut course = self.course(policy, &forward);
         loop {
-            let tried = self.try_once(shard, installed, &mut course, &forward, scratch, trace);
-            let after = match tried.await {
+            let after = match self.try_once(&mut course, &forward).await {
                 Verdict::Done(next) => return next,
                 Verdict::Again => After::Later,
                 Verdict::Failed(failure, reused) => {
-                    course.after(shard, &forward, failure, reused, trace.attempts)
+                    course.after(self.shard, &forward, failure, reused, self.trace.attempts)
                 }
             };
             forward = match after {
                 After::Now(next) => next,
-                After::Later => match self.wait_to_retry(shard, &mut course, &forward).await {
+                After::Later => match self.wait_to_retry(&mut course, &forward).await {
                     Ok(next) => next,
-                    Err(fault) => {
-                        let gone = Failure { fault, begun: false, unanswered: true };
-                        return self.give_up(shard, &gone, installed, scratch, trace).await;
-                    }
+                    Err(fault) => return self.give_up(&Failure::unsent(fault)).await,
                 },
-                After::GiveUp(failure) => {
-                    return self.give_up(shard, &failure, installed, scratch, trace).await;
-                }
+                After::GiveUp(failure) => return self.give_up(&failure).await,
             };
-            trace.forwarded(&forward);
+            self.trace.forwarded(&forward);
         }
     }
 
-    fn course<'e>(
-        &self,
-        shard: &Shard<R>,
-        policy: &'e Policy,
-        forward: &Forward<'e>,
-        scratch: &Scratch,
-    ) -> Course<'e> {
-        let here = body_here(&scratch.request, self.reader.input.bytes());
-        let mirrors = Mirrors::draw(shard, policy, forward, &scratch.request, self.client());
+    fn course(&mut self, policy: &'e Policy, forward: &Forward<'e>) -> Course<'e> {
+        let request = &self.scratch.request;
+        let here = self.client.body_here(request);
+        let client = self.client.origin().client();
+        let mirrors = Mirrors::draw(self.shard, policy, forward, request, client);
         let wanted = here.is_none() && (policy.retry.is_some() || mirrors.is_some());
         Course {
             policy,
             here,
-            repeatable: here.is_some() && is_idempotent(scratch.request.method),
+            repeatable: here.is_some() && is_idempotent(request.method),
             retries: 0,
             repeats: 0,
             wait: Duration::ZERO,
             extra: Extra {
                 capture: Capture::new(wanted),
-                keep_alive: scratch.request.keep_alive,
-                expects: scratch.request.expect_continue,
+                keep_alive: request.keep_alive,
+                expects: request.expect_continue,
                 another: false,
                 mirrors,
                 statuses: &[],
@@ -251,63 +235,65 @@ impl<R: Runtime> Downstream<R> {
     }
 
     /// Waits for the next retry's turn and picks its endpoint, another one if there is any.
-    async fn wait_to_retry<'e>(
+    async fn wait_to_retry(
         &self,
-        shard: &Shard<R>,
         course: &mut Course<'e>,
         forward: &Forward<'e>,
     ) -> Result<Forward<'e>, Fault> {
         course.retries += 1;
-        shard.recorder.retry();
+        self.shard.recorder.retry();
         if !course.wait.is_zero() {
             R::sleep_until(R::now() + course.wait).await;
-            if self.writer.abort.is_closed_by_peer() {
+            if self.client.is_gone() {
                 return Err(Fault::ClientGone);
             }
         }
-        let next = forward.again(&mut shard.local.borrow_mut(), R::now());
+        let next = forward.again(&mut self.shard.local.borrow_mut(), R::now());
         next.ok_or(Fault::NoEndpoints)
     }
 
     /// One try with its limits kept.
-    async fn try_once<'e>(
-        &mut self,
-        shard: &Rc<Shard<R>>,
-        installed: &Installed,
-        course: &mut Course<'e>,
-        forward: &Forward<'e>,
-        scratch: &mut Scratch,
-        trace: &mut Trace<'e>,
-    ) -> Verdict {
-        trace.attempts = trace.attempts.saturating_add(1);
+    async fn try_once(&mut self, course: &mut Course<'e>, forward: &Forward<'e>) -> Verdict {
+        let (shard, installed) = (self.shard, self.installed);
+        self.trace.attempts = self.trace.attempts.saturating_add(1);
         let now = R::now();
-        let limits = Limits::of(&course.policy.timeouts, trace.received, now);
+        let limits = Limits::of(&course.policy.timeouts, self.trace.received, now);
         course.prepare(shard, limits);
         let mut flight = InFlight::begin(shard, installed, forward.endpoint);
         let (address, repeatable) = (forward.address, course.repeatable);
         let acquired =
-            Upstream::acquire(shard, installed, address, repeatable, now, limits.first()).await;
-        let mut upstream = match acquired {
-            Ok(upstream) => upstream,
+            Connection::acquire(shard, installed, address, repeatable, now, limits.first()).await;
+        match acquired {
+            Ok(upstream) => self.try_on(course, forward, limits, flight, upstream).await,
             Err(fault) => {
                 let late = limits.passed(R::now()).filter(|_| fault == Fault::ConnectTimeout);
                 let fault = late.unwrap_or(fault);
                 flight.failed(fault);
-                return Verdict::Failed(Failure { fault, begun: false, unanswered: true }, false);
+                Verdict::Failed(Failure::unsent(fault), false)
             }
-        };
-        trace.connected(R::now());
-        course.extra.mirror_what_is_here(shard, course.here, self.reader.input.bytes());
+        }
+    }
+
+    async fn try_on<U: Backend<R>>(
+        &mut self,
+        course: &Course<'e>,
+        forward: &Forward<'e>,
+        limits: Limits,
+        mut flight: InFlight<'_, R>,
+        mut upstream: U,
+    ) -> Verdict {
+        self.trace.connected(R::now());
+        let here = course.here.map(|length| self.client.here(length));
+        course.extra.mirror_what_is_here(self.shard, here);
         let ended = {
-            let (here, extra) = (course.here, Some(&course.extra));
-            let tried = Try { forward, flight: &flight, here, extra };
-            let (client, backend) = (self.writer.abort.clone(), upstream.abort.clone());
-            let limits = std::pin::pin!(limits.keep(&flight, backend, client));
-            beside(self.attempt(&tried, &mut upstream, scratch, trace), limits).await.0
+            let tried =
+                Try { forward, flight: &flight, here: course.here, extra: Some(&course.extra) };
+            let limits = pin!(limits.keep(&flight, upstream.cut(), self.client.cut()));
+            beside(self.attempt(&tried, &mut upstream), limits).await.0
         };
         match ended {
             Ended::Whole { upstream_reusable, client_keep } => {
-                flight.whole(upstream, upstream_reusable, trace.done(R::now()));
+                flight.whole(upstream, upstream_reusable, self.trace.done(R::now()));
                 Verdict::Done(if client_keep { Next::Keep } else { Next::Close })
             }
             Ended::Again { upstream_reusable } => {
@@ -316,7 +302,7 @@ impl<R: Runtime> Downstream<R> {
             }
             Ended::Switched => {
                 flight.outcome = Outcome::Answered;
-                tunnel::run(shard, self, upstream).await;
+                tunnel::run(self.shard, self.client, upstream).await;
                 Verdict::Done(Next::Drop)
             }
             Ended::Answered(fault) => {
@@ -325,10 +311,11 @@ impl<R: Runtime> Downstream<R> {
             }
             Ended::Failed(failure) => {
                 // That a kept connection was dead does not speak against its endpoint.
-                if !(failure.unanswered && upstream.reused && repeatable) {
+                let dead = failure.unanswered && upstream.is_reused() && course.repeatable;
+                if !dead && !failure.unprocessed {
                     flight.failed(failure.fault);
                 }
-                Verdict::Failed(failure, upstream.reused)
+                Verdict::Failed(failure, upstream.is_reused())
             }
         }
     }

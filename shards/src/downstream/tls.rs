@@ -16,12 +16,12 @@ impl<R: Runtime> Downstream<R> {
     /// Makes the connection ready for HTTP. False: it is over (and counted).
     pub(super) async fn handshake(&mut self, shard: &Shard<R>) -> bool {
         let installed = shard.installed();
-        let Some(config) = installed.tls(self.port) else {
-            return installed.port(self.port).is_some();
+        let Some(config) = installed.tls(self.origin.port) else {
+            return installed.port(self.origin.port).is_some();
         };
         self.reader.deadline.set(R::now() + installed.epoch.settings.timeouts.tls_handshake);
         let session = Rc::new(RefCell::new(Session::new(&config)));
-        let halves = (&mut self.writer.half, &mut self.reader.half);
+        let halves = (&mut self.writer.outlet.half, &mut self.reader.half);
         let done = transport::secure(halves, &session, &mut self.reader.input).await;
         if let Err(Insecure::Refused { told: true, .. }) = &done {
             self.linger().await;
@@ -37,7 +37,8 @@ impl<R: Runtime> Downstream<R> {
         if !http || matches!(done, Ok(Secured::Passed)) {
             return false;
         }
-        self.sni = session.borrow().sni().map(str::to_owned);
+        self.origin.sni = session.borrow().sni().map(str::to_owned);
+        self.origin.is_tls = self.reader.half.is_tls();
         true
     }
 }

@@ -1,81 +1,38 @@
-//! After 101: bytes both ways until both sides have ended. No HTTP here any more.
+//! After a switch of protocols: bytes both ways until both sides have ended. No HTTP here any more.
 
 use std::cell::Cell;
-use std::io;
 use std::rc::Rc;
 
-use runtime::{Runtime, Size};
+use runtime::Runtime;
 
-use super::{Downstream, Reader, Writer};
+use super::client::Client;
 use crate::race::both;
-use crate::relay::Incoming;
+use crate::relay;
 use crate::shard::Shard;
-use crate::transport::SendHalf;
-use crate::upstream::Upstream;
+use crate::upstream::Backend;
 
 /// Relays until both directions have ended; a half-close on one side is passed to the other, a
 /// broken side ends both.
-pub(super) async fn run<R: Runtime>(
+pub(super) async fn run<R: Runtime, C: Client<R>, U: Backend<R>>(
     shard: &Rc<Shard<R>>,
-    client: &mut Downstream<R>,
-    mut upstream: Upstream<R>,
+    client: &mut C,
+    mut upstream: U,
 ) {
-    let guard = shard.deadlines.register(upstream.abort.clone());
+    let (one, other) = (upstream.cut(), client.cut());
+    let guard = shard.deadlines.register(one.clone());
     let uncut = Cell::new(None);
-    let (sink, incoming, upstream_abort) = upstream.halves(&uncut);
-    let (one, other) = (upstream_abort.clone(), client.writer.abort.clone());
+    let (sink, mut incoming) = upstream.tunnel(&uncut);
+    let (mut outgoing, response) = client.tunnel();
     let up = async {
-        if to_backend::<R>(&mut client.reader, sink).await.is_err() {
-            one.abort();
+        if relay::pipe(&mut outgoing, sink).await.is_err() {
+            one.end();
         }
     };
     let down = async {
-        if to_client(incoming, &mut client.writer).await.is_err() {
-            other.abort();
+        if relay::pipe(&mut incoming, response).await.is_err() {
+            other.end();
         }
     };
     both(up, down).await;
     drop(guard);
-}
-
-async fn to_backend<R: Runtime>(client: &mut Reader<R>, sink: &mut SendHalf<R>) -> io::Result<()> {
-    let mut out = Vec::new();
-    loop {
-        if !client.input.is_empty() {
-            match client.input.take_block() {
-                Some(block) => sink.send_block(block).await?,
-                None => {
-                    out.extend_from_slice(client.input.bytes());
-                    client.input.consume(client.input.bytes().len());
-                    out = sink.send(out).await?;
-                }
-            }
-        }
-        if !client.fill(Size::Small).await? {
-            return sink.finish().await;
-        }
-    }
-}
-
-async fn to_client<R: Runtime>(
-    mut upstream: Incoming<'_, R>,
-    writer: &mut Writer<R>,
-) -> io::Result<()> {
-    let mut out = Vec::new();
-    loop {
-        if !upstream.input.is_empty() {
-            match upstream.input.take_block() {
-                Some(block) => writer.send_block(block).await?,
-                None => {
-                    out.extend_from_slice(upstream.input.bytes());
-                    upstream.input.consume(upstream.input.bytes().len());
-                    out = writer.send(out).await?;
-                }
-            }
-        }
-        if !upstream.fill(Size::Small).await? {
-            writer.finish().await;
-            return Ok(());
-        }
-    }
 }

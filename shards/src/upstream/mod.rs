@@ -1,92 +1,128 @@
-//! Connections to endpoints: taken from this shard's pool or opened.
+//! Backends as an exchange sees them, whatever carries its request there.
 //!
-//! Identity is the endpoint's address. [`InFlight`] pairs the balancer's begin and end whatever
-//! happens. Invariant: a connection goes back to the pool only clean, behind a whole exchange.
+//! [`Backend`] is one connection or stream for one exchange; [`h1`] and its pool hold the
+//! connections of HTTP/1. [`InFlight`] pairs the balancer's begin and end whatever happens.
 
+pub(crate) mod h1;
 pub(crate) mod pool;
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use proxy::balance::{EndpointId, Outcome};
+use proxy::exchange::{Client, Forward};
 use proxy::fault::Fault;
-use runtime::{Abort, Runtime};
+use proxy::http::write::Recorded;
+use proxy::http::{Framing, HeadWriter, RequestHead, ResponseHead};
+use runtime::Runtime;
 
-use crate::input::Input;
+use crate::cut::Cut;
 use crate::install::Installed;
-use crate::race::{Either, race};
-use crate::relay::Incoming;
+use crate::relay::{Drain, Source};
 use crate::shard::Shard;
-use crate::transport::{self, RecvHalf, SendHalf};
 use crate::watch::Watch;
 
-/// A connection to an endpoint.
-pub(crate) struct Upstream<R: Runtime> {
-    send: SendHalf<R>,
-    recv: RecvHalf<R>,
-    input: Input,
-    pub(crate) abort: Abort,
-    address: SocketAddr,
-    /// It carried an exchange before.
-    pub(crate) reused: bool,
-}
+/// A connection or stream that carries one exchange to a backend.
+pub(crate) trait Backend<R: Runtime>: Sized {
+    /// Takes the request's body.
+    type Request: Drain;
+    /// Gives the response.
+    type Response<'u>: Answers
+    where
+        Self: 'u;
 
-impl<R: Runtime> Upstream<R> {
-    /// A connection to `address`: an idle one, else a new one, by `limit` if there is one.
-    /// `repeatable` as the request is.
-    pub(crate) async fn acquire(
-        shard: &Shard<R>,
-        installed: &Installed,
-        address: SocketAddr,
-        repeatable: bool,
-        now: Instant,
-        limit: Option<Instant>,
-    ) -> Result<Self, Fault> {
-        if let Some(upstream) = shard.pool.checkout(address, repeatable, now) {
-            shard.recorder.upstream_reused();
-            return Ok(upstream);
-        }
-        let deadline = R::now() + installed.epoch.settings.timeouts.connect;
-        let deadline = limit.map_or(deadline, |limit| limit.min(deadline));
-        match race(R::connect(address), R::sleep_until(deadline)).await {
-            Either::First(Ok((sink, stream))) => {
-                shard.recorder.upstream_opened();
-                let (send, recv) = transport::halves(sink, stream);
-                let (abort, input) = (recv.abort_handle(), Input::default());
-                Ok(Self { send, recv, input, abort, address, reused: false })
-            }
-            Either::First(Err(_)) => Err(Fault::ConnectFailed),
-            Either::Second(()) => Err(Fault::ConnectTimeout),
-        }
-    }
+    /// Takes or gives back the memory in which a request is written.
+    fn lend(&mut self, memory: &mut Vec<u8>);
 
-    /// Sends and gives the buffer back, empty.
-    pub(crate) async fn sink_send(&mut self, out: Vec<u8>) -> io::Result<Vec<u8>> {
-        self.send.send(out).await
-    }
+    /// Sends a head with its body if that is at hand; else the body is to follow.
+    fn send(
+        &mut self,
+        head: &impl WriteHead,
+        framing: Framing,
+        body: Option<AtHand<'_>>,
+    ) -> impl Future<Output = io::Result<()>>;
 
-    /// Both halves at once. `cut` says whether we ended the connection ourselves: its end of input
-    /// is not the backend's then.
-    pub(crate) fn halves<'u>(
+    /// Both directions at once. `cut` says whether we ended them ourselves.
+    fn halves<'u>(
         &'u mut self,
         cut: &'u Cell<Option<Fault>>,
-    ) -> (&'u mut SendHalf<R>, Incoming<'u, R>, &'u Abort) {
-        let incoming = Incoming { half: &mut self.recv, input: &mut self.input, cut };
-        (&mut self.send, incoming, &self.abort)
-    }
+    ) -> (&'u mut Self::Request, Self::Response<'u>);
 
-    /// Back to the pool, for another exchange.
-    pub(crate) fn release(mut self, shard: &Shard<R>, now: Instant) {
-        self.reused = true;
-        shard.pool.checkin(self.address, self, now);
-    }
+    /// Both directions of a tunnel, once protocols were switched.
+    fn tunnel<'u>(
+        &'u mut self,
+        cut: &'u Cell<Option<Fault>>,
+    ) -> (&'u mut Self::Request, Self::Response<'u>);
 
-    /// Whether an idle connection can no longer be used.
-    pub(crate) fn is_stale(&self) -> bool {
-        self.recv.is_stale()
+    /// Ends it.
+    fn cut(&self) -> Cut;
+
+    /// Whether its connection carried an exchange before.
+    fn is_reused(&self) -> bool;
+
+    /// Whether the backend has said that it did nothing for this request.
+    fn is_unprocessed(&self) -> bool;
+
+    /// It is free for another exchange.
+    fn release(self, shard: &Shard<R>, now: Instant);
+}
+
+/// A response: its heads, then its body.
+pub(crate) trait Answers: Source {
+    /// The next head, interim or final.
+    fn head(
+        &mut self,
+        request: &RequestHead,
+        response: &mut ResponseHead,
+    ) -> impl Future<Output = Result<(), NoHead>>;
+
+    /// Whether another exchange may follow this whole one.
+    fn is_reusable(&self, response: &ResponseHead) -> bool;
+}
+
+/// Why there is no response head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoHead {
+    /// What came is no response.
+    Malformed,
+    /// The backend's side ended before any byte of it.
+    Unanswered,
+    /// It ended in the middle.
+    Cut,
+}
+
+/// A body that is here whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AtHand<'b> {
+    pub(crate) bytes: &'b [u8],
+    /// Lines `name: value CRLF`.
+    pub(crate) trailers: &'b [u8],
+}
+
+/// A request head to be written in whatever version its backend speaks.
+pub(crate) trait WriteHead {
+    fn write_to(&self, out: &mut impl HeadWriter);
+}
+
+/// The head of a client's request as a backend gets it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'o> {
+    pub(crate) forward: &'o Forward<'o>,
+    pub(crate) head: &'o RequestHead,
+    pub(crate) client: Client<'o>,
+}
+
+impl WriteHead for Outgoing<'_> {
+    fn write_to(&self, out: &mut impl HeadWriter) {
+        self.forward.write_request(self.head, self.client, out);
+    }
+}
+
+impl WriteHead for Recorded {
+    fn write_to(&self, out: &mut impl HeadWriter) {
+        self.replay(out);
     }
 }
 
@@ -99,7 +135,7 @@ pub(crate) struct InFlight<'s, R: Runtime> {
     pub(crate) outcome: Outcome,
     /// When it ended, if somebody has looked at the clock already.
     pub(crate) ended: Option<Instant>,
-    /// Why we ended its upstream connection, if we did.
+    /// Why we ended the backend's side, if we did.
     pub(crate) cut: Cell<Option<Fault>>,
     /// The client has some of the final response and waits for the rest.
     pub(crate) begun: Cell<bool>,
@@ -131,12 +167,16 @@ impl<'s, R: Runtime> InFlight<'s, R> {
     }
 
     /// The request is out, and `client` waits for the head of its response, if it has none yet.
-    pub(crate) fn waits(&self, client: Abort, upstream: Abort) {
+    pub(crate) fn waits(&self, client: Cut, upstream: Cut) {
         if self.begun.get() {
             return;
         }
         self.unwatch();
-        self.watch.set(Some(self.shard.watches.begin(client, upstream)));
+        match client {
+            Cut::Connection(client) => {
+                self.watch.set(Some(self.shard.watches.begin(client, upstream)));
+            }
+        }
     }
 
     /// Its response head is here.
@@ -145,10 +185,10 @@ impl<'s, R: Runtime> InFlight<'s, R> {
         self.shard.local.borrow_mut().answered(self.endpoint);
     }
 
-    /// Ends its upstream connection because of `fault`.
-    pub(crate) fn cut(&self, fault: Fault, upstream: &Abort) {
+    /// Ends the backend's side because of `fault`.
+    pub(crate) fn cut(&self, fault: Fault, upstream: &Cut) {
         self.cut.set(self.cut.get().or(Some(fault)));
-        upstream.abort();
+        upstream.end();
     }
 
     /// Why we ended it, if it was us.
@@ -158,7 +198,7 @@ impl<'s, R: Runtime> InFlight<'s, R> {
     }
 
     /// The exchange is over, the response delivered whole.
-    pub(crate) fn whole(&mut self, upstream: Upstream<R>, reusable: bool, now: Instant) {
+    pub(crate) fn whole(&mut self, upstream: impl Backend<R>, reusable: bool, now: Instant) {
         self.outcome = Outcome::Answered;
         self.ended = Some(now);
         if reusable {

@@ -1,4 +1,4 @@
-//! Idle upstream connections of this shard, by endpoint address; the last used is taken first.
+//! Idle HTTP/1 connections of this shard, by endpoint address; the last used is taken first.
 //!
 //! Nobody reads from an idle connection. Before one is used again it is looked at: stray bytes would
 //! be the next client's response, and a close would cost a request that may not be repeated. Only a
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use runtime::Runtime;
 
-use super::Upstream;
+use super::h1::Connection;
 
 /// The idle connections.
 pub(crate) struct Pool<R: Runtime> {
@@ -22,7 +22,7 @@ pub(crate) struct Pool<R: Runtime> {
 }
 
 struct Idle<R: Runtime> {
-    upstream: Upstream<R>,
+    upstream: Connection<R>,
     since: Instant,
 }
 
@@ -42,7 +42,7 @@ impl<R: Runtime> Pool<R> {
         address: SocketAddr,
         repeatable: bool,
         now: Instant,
-    ) -> Option<Upstream<R>> {
+    ) -> Option<Connection<R>> {
         let mut idle = self.idle.borrow_mut();
         let list = idle.get_mut(&address)?;
         while let Some(Idle { upstream, since }) = list.pop() {
@@ -55,7 +55,7 @@ impl<R: Runtime> Pool<R> {
         None
     }
 
-    pub(crate) fn checkin(&self, address: SocketAddr, upstream: Upstream<R>, now: Instant) {
+    pub(crate) fn checkin(&self, address: SocketAddr, upstream: Connection<R>, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let list = idle.entry(address).or_default();
         if list.len() < IDLE_PER_ENDPOINT_MAX {

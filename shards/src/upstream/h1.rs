@@ -1,0 +1,201 @@
+//! A connection of HTTP/1 to an endpoint: one exchange at a time, then back to the pool.
+//!
+//! Invariant: a connection goes back only clean, behind a whole exchange.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use proxy::fault::Fault;
+use proxy::h1;
+use proxy::h1::encode::Text;
+use proxy::http::{Framing, RequestHead, ResponseHead};
+use runtime::{Abort, Buf, Runtime, Size};
+
+use super::{Answers, AtHand, Backend, NoHead, WriteHead};
+use crate::cut::Cut;
+use crate::framed::{Framed, Inlet, Outlet, Unframed};
+use crate::input::Input;
+use crate::install::Installed;
+use crate::race::{Either, race};
+use crate::relay::Drain;
+use crate::shard::Shard;
+use crate::transport::{self, RecvHalf, SendHalf};
+
+/// A connection to an endpoint.
+pub(crate) struct Connection<R: Runtime> {
+    send: Framed<SendHalf<R>>,
+    recv: RecvHalf<R>,
+    input: Input,
+    abort: Abort,
+    address: SocketAddr,
+    reused: bool,
+}
+
+/// The receiving half, with its unread input.
+pub(crate) struct Incoming<'u, R: Runtime> {
+    half: &'u mut RecvHalf<R>,
+    input: &'u mut Input,
+    /// Set when we end the connection: its end of input then proves nothing.
+    cut: &'u Cell<Option<Fault>>,
+}
+
+impl<R: Runtime> Connection<R> {
+    /// A connection to `address`: an idle one, else a new one, by `limit` if there is one.
+    /// `repeatable` as the request is.
+    pub(crate) async fn acquire(
+        shard: &Shard<R>,
+        installed: &Installed,
+        address: SocketAddr,
+        repeatable: bool,
+        now: Instant,
+        limit: Option<Instant>,
+    ) -> Result<Self, Fault> {
+        if let Some(idle) = shard.pool.checkout(address, repeatable, now) {
+            shard.recorder.upstream_reused();
+            return Ok(idle);
+        }
+        let deadline = R::now() + installed.epoch.settings.timeouts.connect;
+        let deadline = limit.map_or(deadline, |limit| limit.min(deadline));
+        match race(R::connect(address), R::sleep_until(deadline)).await {
+            Either::First(Ok((sink, stream))) => {
+                shard.recorder.upstream_opened();
+                let (send, recv) = transport::halves(sink, stream);
+                let (abort, input) = (recv.abort_handle(), Input::default());
+                let send = Framed::new(send);
+                Ok(Self { send, recv, input, abort, address, reused: false })
+            }
+            Either::First(Err(_)) => Err(Fault::ConnectFailed),
+            Either::Second(()) => Err(Fault::ConnectTimeout),
+        }
+    }
+
+    /// Whether an idle connection can no longer be used.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.recv.is_stale()
+    }
+}
+
+impl<R: Runtime> Backend<R> for Connection<R> {
+    type Request = Framed<SendHalf<R>>;
+    type Response<'u> = Unframed<Incoming<'u, R>>;
+
+    fn lend(&mut self, memory: &mut Vec<u8>) {
+        self.send.lend(memory);
+    }
+
+    async fn send(
+        &mut self,
+        head: &impl WriteHead,
+        framing: Framing,
+        body: Option<AtHand<'_>>,
+    ) -> io::Result<()> {
+        head.write_to(&mut Text(&mut self.send.out));
+        self.send.begin(framing);
+        if let Some(body) = body {
+            self.send.put_whole(body.bytes, body.trailers);
+        }
+        self.send.flush().await
+    }
+
+    fn halves<'u>(
+        &'u mut self,
+        cut: &'u Cell<Option<Fault>>,
+    ) -> (&'u mut Self::Request, Self::Response<'u>) {
+        let incoming = Incoming { half: &mut self.recv, input: &mut self.input, cut };
+        (&mut self.send, Unframed::new(incoming, Framing::None))
+    }
+
+    fn tunnel<'u>(
+        &'u mut self,
+        cut: &'u Cell<Option<Fault>>,
+    ) -> (&'u mut Self::Request, Self::Response<'u>) {
+        self.send.begin(Framing::UntilClose);
+        let incoming = Incoming { half: &mut self.recv, input: &mut self.input, cut };
+        (&mut self.send, Unframed::tunnel(incoming))
+    }
+
+    fn cut(&self) -> Cut {
+        Cut::Connection(self.abort.clone())
+    }
+
+    fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    fn is_unprocessed(&self) -> bool {
+        false
+    }
+
+    fn release(mut self, shard: &Shard<R>, now: Instant) {
+        self.reused = true;
+        self.send.out = Vec::new();
+        shard.pool.checkin(self.address, self, now);
+    }
+}
+
+impl<R: Runtime> Answers for Unframed<Incoming<'_, R>> {
+    async fn head(
+        &mut self,
+        request: &RequestHead,
+        response: &mut ResponseHead,
+    ) -> Result<(), NoHead> {
+        let Incoming { half, input, .. } = &mut self.inlet;
+        loop {
+            let bytes = input.bytes();
+            match h1::response::read(bytes, request.method, request.websocket, response) {
+                Ok(Some(consumed)) => {
+                    input.consume(consumed);
+                    self.begin(response.framing);
+                    return Ok(());
+                }
+                Ok(None) => {}
+                Err(_) => return Err(NoHead::Malformed),
+            }
+            let end = if input.is_empty() { NoHead::Unanswered } else { NoHead::Cut };
+            if !half.fill(Size::Small, input).await.unwrap_or(false) {
+                return Err(end);
+            }
+        }
+    }
+
+    fn is_reusable(&self, response: &ResponseHead) -> bool {
+        // Nothing is left over behind the response, and the connection was not ended by us.
+        response.keep_alive && self.inlet.input.is_empty() && self.inlet.cut.get().is_none()
+    }
+}
+
+impl<R: Runtime> Inlet for Incoming<'_, R> {
+    const BROKEN: Fault = Fault::UpstreamTruncated;
+
+    fn input(&mut self) -> &mut Input {
+        self.input
+    }
+
+    async fn fill(&mut self, size: Size) -> io::Result<bool> {
+        let more = self.half.fill(size, self.input).await?;
+        if !more && self.cut.get().is_some() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        Ok(more)
+    }
+
+    fn failed(&self) -> Fault {
+        Fault::UpstreamTruncated
+    }
+}
+
+impl<R: Runtime> Outlet for SendHalf<R> {
+    async fn send(&mut self, out: Vec<u8>) -> io::Result<Vec<u8>> {
+        Self::send(self, out).await
+    }
+
+    async fn send_block(&mut self, block: Buf) -> io::Result<()> {
+        Self::send_block(self, block).await
+    }
+
+    async fn finish(&mut self) -> io::Result<()> {
+        Self::finish(self).await
+    }
+}
