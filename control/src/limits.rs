@@ -122,6 +122,11 @@ fn sizes() -> Vec<Limit> {
             "reading pauses until the other side has taken some",
         ),
         limit(
+            "BODY_WITH_HEAD_BYTES_MAX",
+            Bytes(l::BODY_WITH_HEAD_BYTES_MAX as u64),
+            "a longer request body is sent on behind its head, not with it",
+        ),
+        limit(
             "CAPTURE_BYTES_MAX",
             Bytes(l::CAPTURE_BYTES_MAX as u64),
             "a longer request body is neither sent again by a rule's retry nor mirrored",
