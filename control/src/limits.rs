@@ -184,6 +184,11 @@ fn h2() -> Vec<Limit> {
             "reading pauses until the peer has taken some",
         ),
         limit(
+            "H2_HEADS_BYTES_MAX",
+            Bytes(l::H2_HEADS_BYTES_MAX as u64),
+            "REFUSED_STREAM until others have ended",
+        ),
+        limit(
             "H2_CLOSED_STREAMS_MAX",
             Count(l::H2_CLOSED_STREAMS_MAX as u64, "ended streams"),
             "a frame on an earlier one is an error",

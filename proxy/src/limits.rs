@@ -86,5 +86,7 @@ pub const H2_BUDGET: u32 = 1000;
 pub const H2_BUDGET_PER_SECOND: u32 = 33;
 /// HTTP/2: output of one connection that waits to be written (bytes).
 pub const H2_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// HTTP/2: decoded request heads of a connection's open streams (bytes).
+pub const H2_HEADS_BYTES_MAX: usize = 512 * 1024;
 /// HTTP/2: ended streams of a connection that late frames are told apart by.
 pub const H2_CLOSED_STREAMS_MAX: usize = 128;

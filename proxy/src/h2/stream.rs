@@ -52,6 +52,8 @@ pub(super) struct Stream {
     pub(super) bodiless: bool,
     /// Extended CONNECT: no Content-Length rule.
     pub(super) tunnel: bool,
+    /// What its request head takes (server).
+    pub(super) head_bytes: usize,
     /// Interim responses so far (client).
     pub(super) interim: u32,
     /// Content-Length bytes that are still to come.
@@ -71,6 +73,7 @@ impl Stream {
             discard: false,
             bodiless: false,
             tunnel: false,
+            head_bytes: 0,
             interim: 0,
             expected: None,
             receive: ReceiveWindow::new(receive),
@@ -106,6 +109,9 @@ pub(super) enum Closed {
     ByUs,
 }
 
+/// Room for so many streams stays with an idle connection.
+const STREAMS_KEPT: usize = 8;
+
 /// The streams of a connection: those of the driver, and the last ones that it forgot.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
@@ -137,6 +143,16 @@ impl Streams {
     /// Adds a stream with a larger identifier than any before.
     pub(super) fn push(&mut self, stream: Stream) {
         self.live.push(stream);
+    }
+
+    pub(super) fn resident_bytes(&self) -> usize {
+        self.live.capacity() * size_of::<Stream>()
+            + self.closed.capacity() * size_of::<(StreamId, Closed)>()
+    }
+
+    /// Gives back memory that an idle connection has no use for.
+    pub(super) fn shrink(&mut self) {
+        self.live.shrink_to(STREAMS_KEPT);
     }
 
     /// Takes a stream out; what it was is remembered for late frames by [`Streams::remember`].

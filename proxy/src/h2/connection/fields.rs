@@ -14,7 +14,9 @@ use crate::h2::frame::{self, END_HEADERS, END_STREAM, Header};
 use crate::h2::head::{self, Asked, Flaw, Meaning, Message};
 use crate::h2::hpack;
 use crate::h2::stream::{Closed, Receiving, Stream, StreamId};
-use crate::limits::{H2_CONTINUATIONS_MAX, HEAD_BYTES_MAX, INTERIM_RESPONSES_MAX};
+use crate::limits::{
+    H2_CONTINUATIONS_MAX, H2_HEADS_BYTES_MAX, HEAD_BYTES_MAX, INTERIM_RESPONSES_MAX,
+};
 
 /// A complete field block.
 #[derive(Clone, Copy, Debug)]
@@ -114,23 +116,30 @@ impl<M: Message> Connection<M> {
     fn request_fields(&mut self, block: Fields<'_>, head: &mut M, now: Instant) -> Step {
         let Fields { id, end, .. } = block;
         self.last = id.number();
-        if matches!(self.drain, Drain::Final(_)) {
+        let full = self.streams.len() >= self.local.streams_max as usize;
+        if full || matches!(self.drain, Drain::Final(_)) {
             self.pass_over(block)?;
-            return Ok(self.reject(id, ErrorCode::RefusedStream));
+            return self.reject(id, ErrorCode::RefusedStream, now);
         }
-        if self.streams.len() >= self.local.streams_max as usize {
+        if block.depends_on_itself {
             self.pass_over(block)?;
-            self.charge(now)?;
-            return Ok(self.reject(id, ErrorCode::RefusedStream));
+            return self.reject(id, ErrorCode::ProtocolError, now);
         }
         let read = head::read(&mut self.decoder, block.bytes, head, Asked::default(), end);
         let read = read.map_err(|_| COMPRESSION)?;
-        if block.depends_on_itself || read == Err(Flaw::Malformed) {
-            self.charge(now)?;
-            return Ok(self.reject(id, ErrorCode::ProtocolError));
+        let read = match read {
+            Ok(meaning) => Ok(meaning),
+            Err(Flaw::Refused(why)) => Err(why),
+            Err(Flaw::Malformed) => return self.reject(id, ErrorCode::ProtocolError, now),
+        };
+        let head_bytes = head.held();
+        if self.head_bytes + head_bytes > H2_HEADS_BYTES_MAX {
+            return self.reject(id, ErrorCode::RefusedStream, now);
         }
         let mut stream = Stream::new(id, self.local.stream_window, self.peer.initial_window);
         stream.receiving = if end { Receiving::Ended } else { Receiving::Body };
+        stream.head_bytes = head_bytes;
+        self.head_bytes += head_bytes;
         self.budget.earn(1);
         let event = match read {
             Ok(meaning) => {
@@ -138,22 +147,21 @@ impl<M: Message> Connection<M> {
                 stream.tunnel = meaning.tunnel;
                 Event::Head { stream: id, end }
             }
-            Err(Flaw::Refused(why)) => {
+            Err(why) => {
                 stream.discard = true;
-                self.charge(now)?;
                 Event::Refused { stream: id, why }
             }
-            Err(Flaw::Malformed) => return Ok(self.reject(id, ErrorCode::ProtocolError)),
         };
         self.streams.push(stream);
         Ok(Some(event))
     }
 
     /// A request that never becomes the driver's.
-    fn reject(&mut self, id: StreamId, code: ErrorCode) -> Option<Event> {
+    fn reject(&mut self, id: StreamId, code: ErrorCode, now: Instant) -> Step {
+        self.charge(now)?;
         frame::write_rst_stream(id, code, &mut self.out);
         self.streams.remember(id, Closed::ByUs);
-        Some(Event::Rejected { stream: id, code })
+        Ok(Some(Event::Rejected { stream: id, code }))
     }
 
     fn response_fields(&mut self, block: Fields<'_>, head: &mut M, now: Instant) -> Step {

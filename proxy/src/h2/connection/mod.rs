@@ -55,10 +55,14 @@ pub struct Connection<M> {
     out: Vec<u8>,
     /// A field block that came in several frames.
     block: Vec<u8>,
+    /// What the heads of the streams take (server).
+    head_bytes: usize,
     /// The last trailers, as lines.
     trailers: Vec<u8>,
     /// SETTINGS of ours that the peer has not acknowledged.
     unacknowledged: u32,
+    /// Pings of ours that ask for a sign of life and were not answered.
+    pings: u32,
     drain: Drain,
     /// The last stream that the peer's GOAWAY takes.
     peer_last: Option<u32>,
@@ -121,8 +125,10 @@ impl<M: Message> Connection<M> {
             encoder: Encoder::new(),
             out: Vec::new(),
             block: Vec::new(),
+            head_bytes: 0,
             trailers: Vec::new(),
             unacknowledged: 1,
+            pings: 0,
             drain: Drain::No,
             peer_last: None,
             role: PhantomData,
@@ -197,6 +203,14 @@ impl<M: Message> Connection<M> {
         self.streams.len()
     }
 
+    /// Bytes that it holds, itself included: an upper bound for what HPACK's tables take.
+    #[must_use]
+    pub fn resident_bytes(&self) -> usize {
+        let tables = self.decoder.table_bytes() + self.encoder.table_bytes();
+        let buffers = self.out.capacity() + self.block.capacity() + self.trailers.capacity();
+        size_of::<Self>() + buffers + self.streams.resident_bytes() + 2 * tables
+    }
+
     /// The trailers of the last [`Event::Trailers`], as `name: value` lines each ending in CRLF, stripped
     /// of everything that may not arrive late. Valid until the next `read`.
     #[must_use]
@@ -225,6 +239,7 @@ impl<M: Message> Connection<M> {
 
     /// Asks for a sign of life: [`Event::Pong`] answers.
     pub fn ping(&mut self) {
+        self.pings = self.pings.saturating_add(1);
         frame::write_ping(0, ALIVE_PING, &mut self.out);
     }
 

@@ -374,7 +374,10 @@ impl<M: Message> Connection<M> {
             return Ok(None);
         }
         match payload {
-            ALIVE_PING => return Ok(Some(Event::Pong)),
+            ALIVE_PING if self.pings > 0 => {
+                self.pings -= 1;
+                return Ok(Some(Event::Pong));
+            }
             DRAIN_PING if self.drain == Drain::Announced => self.go_away(ErrorCode::NoError),
             _ => self.charge(now)?,
         }

@@ -145,7 +145,12 @@ impl<M: Message> Connection<M> {
         self.abandon(id);
         if let Some(stream) = self.streams.remove(id) {
             let closed = stream.closed().unwrap_or(Closed::ByUs);
+            self.head_bytes -= stream.head_bytes;
             self.streams.remember(id, closed);
+        }
+        if self.streams.len() == 0 {
+            self.streams.shrink();
+            self.trailers = Vec::new();
         }
     }
 }

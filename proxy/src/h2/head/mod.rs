@@ -35,6 +35,9 @@ pub trait Sealed {
     /// Empties the head and takes it apart: arena and fields.
     fn begin(&mut self) -> (&mut Vec<u8>, &mut Vec<Field>);
 
+    /// Bytes that it holds.
+    fn held(&self) -> usize;
+
     /// Gives the collected fields their meaning.
     ///
     /// # Errors

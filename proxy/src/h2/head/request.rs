@@ -23,6 +23,10 @@ impl Sealed for RequestHead {
         (&mut self.arena, &mut self.fields)
     }
 
+    fn held(&self) -> usize {
+        self.arena.len() + self.fields.len() * size_of::<Field>()
+    }
+
     fn finish(&mut self, parts: Parts, _: Asked, end: bool) -> Result<Meaning, Flaw> {
         let (Some(method), None) = (parts.method, parts.status) else {
             return Err(Flaw::Malformed);

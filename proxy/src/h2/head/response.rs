@@ -17,6 +17,10 @@ impl Sealed for ResponseHead {
         (&mut self.arena, &mut self.fields)
     }
 
+    fn held(&self) -> usize {
+        self.arena.len() + self.fields.len() * size_of::<Field>()
+    }
+
     fn finish(&mut self, parts: Parts, asked: Asked, end: bool) -> Result<Meaning, Flaw> {
         let of_requests = [parts.method, parts.scheme, parts.authority, parts.path, parts.protocol];
         if of_requests.iter().any(Option::is_some) {

@@ -1,0 +1,9 @@
+//! The HTTP/2 engine from outside: rules of the RFC, abuse, properties, corpus.
+
+#![allow(clippy::disallowed_methods, reason = "tests need some instant to start from")]
+
+mod client;
+mod heads;
+mod kit;
+mod properties;
+mod rules;
