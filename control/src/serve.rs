@@ -319,6 +319,7 @@ fn plan(args: &ServeArgs, admin: Option<SocketAddr>) -> Result<(About, Options),
         backend,
         seed,
         ticket_seed,
+        system_roots: system_roots(),
         connections_max: (clients / cores.len() as u64).max(1),
     };
     let started = SystemTime::now();
@@ -336,6 +337,16 @@ fn choose(runtime: Runtime) -> (Backend, &'static str, String) {
             Err(why) => (Backend::Epoll, "epoll", why.to_string()),
         },
     }
+}
+
+/// The authorities of the machine, as its administrator keeps them. A machine may have none: then
+/// policies that ask for them trust nobody.
+fn system_roots() -> Vec<Vec<u8>> {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!("an authority of the machine is left out: {error}");
+    }
+    found.certs.iter().map(|certificate| certificate.to_vec()).collect()
 }
 
 fn secrets() -> std::io::Result<(u64, [u8; 32])> {

@@ -4,6 +4,8 @@
 //! `ringway_faults_total` and the documentation. It knows no sockets; `shards` and `exchange` make
 //! the values. Invariant: [`Fault::status`] and [`Fault::code`] are total and never change meaning.
 
+use crate::tls::Reason;
+
 /// Why an exchange did not end with the backend's own, whole answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Fault {
@@ -45,13 +47,15 @@ pub enum Fault {
     UpstreamMalformed,
     /// The backend closed or reset before a whole head.
     UpstreamReset,
+    /// No TLS session with the backend came about, for this reason.
+    UpstreamTls(Reason),
     /// The backend's body ended early; the client's message ends incomplete.
     UpstreamTruncated,
 }
 
 impl Fault {
     /// Every fault once, with representative statuses, for documentation and tests.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BackendInvalid,
         Self::BackendTimeout,
         Self::BodyTooSlow,
@@ -71,6 +75,7 @@ impl Fault {
         Self::TlsHandshake,
         Self::UpstreamMalformed,
         Self::UpstreamReset,
+        Self::UpstreamTls(Reason::Untrusted),
         Self::UpstreamTruncated,
     ];
 
@@ -97,6 +102,7 @@ impl Fault {
             Self::TlsHandshake => "tls_handshake",
             Self::UpstreamMalformed => "upstream_malformed",
             Self::UpstreamReset => "upstream_reset",
+            Self::UpstreamTls(_) => "upstream_tls",
             Self::UpstreamTruncated => "upstream_truncated",
         }
     }
@@ -107,7 +113,10 @@ impl Fault {
         match self {
             Self::BackendInvalid => Some(500),
             Self::BodyTooSlow | Self::HeaderTimeout => Some(408),
-            Self::ConnectFailed | Self::UpstreamMalformed | Self::UpstreamReset => Some(502),
+            Self::ConnectFailed
+            | Self::UpstreamMalformed
+            | Self::UpstreamReset
+            | Self::UpstreamTls(_) => Some(502),
             Self::BackendTimeout | Self::ConnectTimeout | Self::RequestTimeout => Some(504),
             Self::HostUnclaimed | Self::NoRoute => Some(404),
             Self::Malformed(status) | Self::Redirect(status) => Some(status),
@@ -121,6 +130,15 @@ impl Fault {
         }
     }
 
+    /// What the access log says beside the code.
+    #[must_use]
+    pub fn detail(self) -> Option<&'static str> {
+        match self {
+            Self::UpstreamTls(reason) => Some(reason.code()),
+            _ => None,
+        }
+    }
+
     /// Whether it speaks against the endpoint that was asked. What a client does must never count
     /// there: it could have healthy endpoints ejected. A rule's own time limit does not count either:
     /// clients choose which requests are slow.
@@ -131,6 +149,7 @@ impl Fault {
             | Self::ConnectTimeout
             | Self::UpstreamMalformed
             | Self::UpstreamReset
+            | Self::UpstreamTls(_)
             | Self::UpstreamTruncated => true,
             Self::BackendInvalid
             | Self::BackendTimeout
@@ -177,6 +196,9 @@ impl Fault {
             Self::TlsHandshake => "The TLS handshake failed.",
             Self::UpstreamMalformed => "The backend's answer breaks HTTP.",
             Self::UpstreamReset => "The backend closed the connection before it answered.",
+            Self::UpstreamTls(_) => {
+                "The TLS handshake with the backend failed, or its certificate was refused."
+            }
             Self::UpstreamTruncated => "The backend's body ended early.",
         }
     }

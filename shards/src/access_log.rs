@@ -44,6 +44,9 @@ impl Line<'_> {
         }
         object.number("status", u64::from(trace.status));
         object.text("reason", trace.fault.map_or("-", |fault| fault.code()).as_bytes());
+        if let Some(detail) = trace.fault.and_then(Fault::detail) {
+            object.text("detail", detail.as_bytes());
+        }
         if let Some(rule) = trace.rule {
             object.text("route", rule.route.as_bytes());
             object.number("rule", rule.index as u64);

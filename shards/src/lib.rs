@@ -51,6 +51,8 @@ pub struct Options {
     pub seed: u64,
     /// Secret from which TLS ticket keys are derived.
     pub ticket_seed: [u8; 32],
+    /// DER certificates of the authorities that the machine trusts.
+    pub system_roots: Vec<Vec<u8>>,
     /// Client connections per shard; more are refused at once.
     pub connections_max: u64,
 }
@@ -98,6 +100,7 @@ impl Shards {
                 index,
                 seed: options.seed,
                 ticket_seed: options.ticket_seed,
+                system_roots: options.system_roots.clone(),
                 connections_max: options.connections_max,
                 clock,
                 epochs,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use proxy::balance::Local;
+use proxy::tls::Identities;
 use runtime::Runtime;
 use runtime::mailbox::{Receiver, Sender};
 
@@ -29,6 +30,7 @@ pub(crate) struct Shard<R: Runtime> {
     index: usize,
     installed: RefCell<Rc<Installed>>,
     pub(crate) local: RefCell<Local>,
+    pub(crate) identities: RefCell<Identities>,
     pub(crate) pool: Pool<R>,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) watches: Watches,
@@ -50,6 +52,7 @@ pub(crate) struct Start {
     pub(crate) index: usize,
     pub(crate) seed: u64,
     pub(crate) ticket_seed: [u8; 32],
+    pub(crate) system_roots: Vec<Vec<u8>>,
     pub(crate) connections_max: u64,
     pub(crate) clock: Clock,
     pub(crate) epochs: Receiver<Published>,
@@ -70,6 +73,7 @@ pub(crate) async fn run<R: Runtime>(start: Start) {
             start.index,
             start.seed.wrapping_add((start.index as u64).wrapping_mul(SEED_STRIDE)),
         )),
+        identities: RefCell::new(Identities::new(&start.system_roots)),
         pool: Pool::new(),
         deadlines: Deadlines::new(),
         watches: Watches::default(),
@@ -161,6 +165,7 @@ impl<R: Runtime> Shard<R> {
         let before = self.installed();
         let installed = Installed::new(published.epoch, &self.ticket_seed, Some(&before));
         self.local.borrow_mut().install(&installed.epoch);
+        self.identities.borrow_mut().install(&installed.epoch);
         let since = self.draining_since.get().unwrap_or_else(R::now);
         self.draining_since.set(installed.epoch.settings.drain.map(|_| since));
         *self.installed.borrow_mut() = Rc::new(installed);

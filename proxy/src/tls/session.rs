@@ -1,8 +1,8 @@
-//! One server-side TLS session: a rustls connection behind byte buffers.
+//! One TLS session of either side: a rustls connection behind byte buffers.
 //!
-//! `shards` owns one per HTTPS connection. It waits for the ClientHello without a configuration,
+//! `shards` owns one per connection. Towards a client it waits for the ClientHello without a configuration,
 //! lets [`Config`] choose by SNI, and goes on with the chosen one; or steps aside, where the client's
-//! TLS is for a backend to end. It does not read clocks or time
+//! TLS is for a backend to end. Towards a backend it begins as its [`Identity`] says. It does not read clocks or time
 //! out; the driver does. Invariants: how the input is cut never changes what comes out; after an
 //! error no plaintext follows; rustls never holds plaintext or ciphertext between two calls, except
 //! an unfinished record.
@@ -12,11 +12,12 @@ use std::io::{self, BufRead, Read, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustls::ServerConnection;
+use rustls::client::ClientConnection;
 use rustls::server::{AcceptedAlert, Acceptor};
-use thiserror::Error as ThisError;
+use rustls::{CommonState, Connection};
 
 use super::config::{Choice, Config, Listener};
+use super::{Alpn, Error, Identity};
 use crate::ir::ListenerKind;
 
 /// `unrecognized_name` and `internal_error` as fatal alerts in the clear.
@@ -28,13 +29,15 @@ const PLAIN_HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
     content-type: text/plain\r\ncontent-length: 58\r\nconnection: close\r\n\r\n\
     This port speaks HTTPS, but the request came as plain HTTP";
 
-/// One server-side TLS session.
+/// One TLS session.
 pub struct Session {
     state: State,
     /// Output that rustls does not hold: alerts of refused ClientHellos.
     refusal: Vec<u8>,
     sni: Option<Box<str>>,
     chosen: Option<Rc<Listener>>,
+    /// By which it speaks to a backend.
+    identity: Option<Rc<Identity>>,
     failed: Option<Error>,
     closed_by_peer: bool,
     closed_by_us: bool,
@@ -43,26 +46,12 @@ pub struct Session {
 enum State {
     /// No whole ClientHello yet; how many bytes came so far.
     Hello { acceptor: Box<Acceptor>, config: Rc<Config>, seen: usize, raw: Vec<u8> },
-    /// A listener was chosen.
-    Open(Box<ServerConnection>),
+    /// A listener was chosen, or a backend is spoken to.
+    Open(Box<Connection>),
     /// The listener passes TLS through: all bytes so far.
     Passed(Vec<u8>),
     /// The ClientHello was refused.
     Refused,
-}
-
-/// Why a session failed. After an error, send [`Session::take_output`] (the alert) and close.
-#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
-pub enum Error {
-    /// The client's bytes are not TLS. If they look like HTTP, the output is a plain 400.
-    #[error("not TLS")]
-    NotTls,
-    /// No listener claims the SNI name, or its certificate is unusable.
-    #[error("no certificate for the requested name")]
-    NoCertificate,
-    /// The client broke the protocol or shares no parameters with us.
-    #[error("handshake failed: {0}")]
-    Protocol(String),
 }
 
 /// Who a client is, as far as TLS tells.
@@ -86,22 +75,40 @@ impl Read for Nothing {
 }
 
 impl Session {
-    /// A session that waits for its ClientHello.
+    /// A session that waits for a client's ClientHello.
     #[must_use]
     pub fn new(config: &Rc<Config>) -> Self {
         let acceptor = Box::new(Acceptor::default());
+        Self::with(State::Hello { acceptor, config: config.clone(), seen: 0, raw: Vec::new() })
+    }
+
+    /// A session with a backend; its ClientHello is due at once.
+    ///
+    /// # Errors
+    /// The identity cannot be used.
+    pub fn connect(identity: &Rc<Identity>) -> Result<Self, Error> {
+        let connection = ClientConnection::new(identity.config.clone(), identity.name.clone())?;
+        let mut connection = Connection::from(connection);
+        connection.set_buffer_limit(None);
+        let mut session = Self::with(State::Open(Box::new(connection)));
+        session.identity = Some(identity.clone());
+        Ok(session)
+    }
+
+    fn with(state: State) -> Self {
         Self {
-            state: State::Hello { acceptor, config: config.clone(), seen: 0, raw: Vec::new() },
+            state,
             refusal: Vec::new(),
             sni: None,
             chosen: None,
+            identity: None,
             failed: None,
             closed_by_peer: false,
             closed_by_us: false,
         }
     }
 
-    /// Takes received ciphertext; appends decrypted bytes to `plain`. Bytes behind the client's
+    /// Takes received ciphertext; appends decrypted bytes to `plain`. Bytes behind the peer's
     /// `close_notify` are ignored. Call [`Session::take_output`] afterwards.
     ///
     /// # Errors
@@ -110,7 +117,10 @@ impl Session {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        let taken = self.greet(&mut input).and_then(|()| self.decrypt(input, plain));
+        let taken = self
+            .greet(&mut input)
+            .and_then(|()| self.decrypt(input, plain))
+            .and_then(|()| self.check_alpn());
         taken.inspect_err(|error| self.failed = Some(error.clone()))
     }
 
@@ -166,7 +176,7 @@ impl Session {
         self.open().is_some_and(|connection| !connection.is_handshaking())
     }
 
-    /// The client said `close_notify`: a clean end of its bytes.
+    /// The peer said `close_notify`: a clean end of its bytes.
     #[must_use]
     pub fn is_closed_by_peer(&self) -> bool {
         self.closed_by_peer
@@ -178,7 +188,7 @@ impl Session {
         self.sni.as_deref()
     }
 
-    /// The protocol agreed by ALPN, if any (`http/1.1` for now).
+    /// The protocol agreed by ALPN, if any.
     #[must_use]
     pub fn alpn(&self) -> Option<&[u8]> {
         self.open()?.alpn_protocol()
@@ -223,7 +233,7 @@ impl Session {
         if listener.trusts(chain) { ClientIdentity::Verified } else { ClientIdentity::Unverified }
     }
 
-    fn open(&self) -> Option<&ServerConnection> {
+    fn open(&self) -> Option<&CommonState> {
         match &self.state {
             State::Open(connection) => Some(connection),
             State::Hello { .. } | State::Passed(_) | State::Refused => None,
@@ -275,11 +285,21 @@ impl Session {
             Choice::Unusable => return Err(self.no_certificate(&ALERT_INTERNAL_ERROR)),
             Choice::Unclaimed => return Err(self.no_certificate(&ALERT_UNRECOGNIZED_NAME)),
         };
-        let mut connection = accepted
+        let connection = accepted
             .into_connection(server)
             .map_err(|refused| refuse(&mut self.refusal, refused))?;
+        let mut connection = Connection::from(connection);
         connection.set_buffer_limit(None);
         self.state = State::Open(Box::new(connection));
+        Ok(())
+    }
+
+    /// A backend that is to speak HTTP/2 must have agreed to it.
+    fn check_alpn(&self) -> Result<(), Error> {
+        let http2 = self.identity.as_ref().is_some_and(|identity| identity.alpn() == Alpn::Http2);
+        if http2 && self.is_established() && self.alpn() != Some(b"h2") {
+            return Err(Error::NoAlpn);
+        }
         Ok(())
     }
 
@@ -300,7 +320,7 @@ impl Session {
             State::Hello { .. } | State::Refused => return Ok(()),
         };
         while !self.closed_by_peer {
-            let state = connection.process_new_packets().map_err(protocol)?;
+            let state = connection.process_new_packets()?;
             drain(connection, plain);
             self.closed_by_peer = state.peer_has_closed();
             if input.is_empty() || self.closed_by_peer {
@@ -339,15 +359,10 @@ fn canonical(name: &str) -> Box<str> {
 
 fn refuse(refusal: &mut Vec<u8>, (error, mut alert): (rustls::Error, AcceptedAlert)) -> Error {
     alert.write_all(refusal).expect("writing to a Vec cannot fail");
-    protocol(error)
+    error.into()
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]
-fn protocol(error: rustls::Error) -> Error {
-    Error::Protocol(error.to_string())
-}
-
-fn drain(connection: &mut ServerConnection, plain: &mut Vec<u8>) {
+fn drain(connection: &mut Connection, plain: &mut Vec<u8>) {
     let mut reader = connection.reader();
     // An error means: nothing now, or the end, which `process_new_packets` told already.
     while let Ok(chunk) = reader.fill_buf() {
@@ -360,7 +375,7 @@ fn drain(connection: &mut ServerConnection, plain: &mut Vec<u8>) {
     }
 }
 
-fn flush(connection: &mut ServerConnection, out: &mut Vec<u8>) {
+fn flush(connection: &mut Connection, out: &mut Vec<u8>) {
     while connection.wants_write() {
         connection.write_tls(out).expect("writing to a Vec cannot fail");
     }

@@ -58,7 +58,7 @@ fn alpn_without_a_common_protocol_is_refused_by_its_alert() {
         other.alpn_protocols = vec![b"h2".to_vec(), b"spdy/1".to_vec()];
         let (mut client, mut session) = (client(&Arc::new(other), "a.test"), Session::new(&server));
         let result = session.read(&flight(&mut client), &mut Vec::new());
-        assert!(matches!(result, Err(Error::Protocol(_))), "{result:?}");
+        assert_eq!(result, Err(Error::NoAlpn));
         let mut out = Vec::new();
         assert!(session.take_output(&mut out));
         let heard = deliver(&mut client, &out).unwrap_err();

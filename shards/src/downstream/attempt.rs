@@ -73,7 +73,10 @@ impl Failure {
     /// better.
     pub(super) fn is_transient(&self) -> bool {
         let transient = match self.fault {
-            Fault::ConnectFailed | Fault::ConnectTimeout | Fault::BackendTimeout => true,
+            Fault::ConnectFailed
+            | Fault::ConnectTimeout
+            | Fault::UpstreamTls(_)
+            | Fault::BackendTimeout => true,
             Fault::UpstreamReset => self.unanswered || self.unprocessed,
             _ => false,
         };

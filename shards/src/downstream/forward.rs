@@ -37,9 +37,8 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
         loop {
             self.trace.attempts += 1;
             let mut flight = InFlight::begin(shard, installed, forward.endpoint);
-            let address = forward.address;
             let acquired =
-                Connection::acquire(shard, installed, address, repeatable, now, None).await;
+                Connection::acquire_for(shard, installed, &forward, repeatable, now, None).await;
             let upstream = match acquired {
                 Ok(upstream) => upstream,
                 Err(fault) => {

@@ -5,15 +5,16 @@
 //! is counted with its reason.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use proxy::balance::EndpointId;
 use proxy::exchange::{Client, Forward};
+use proxy::fault::Fault;
 use proxy::http::write::Recorded;
 use proxy::http::{Method, RequestHead, ResponseHead};
 use proxy::limits;
 use proxy::table::Policy;
+use proxy::tls::{Alpn, Identity};
 use runtime::Runtime;
 
 use crate::capture::Body;
@@ -22,12 +23,13 @@ use crate::relay;
 use crate::report::MirrorEnd;
 use crate::shard::Shard;
 use crate::upstream::h1::Connection;
+use crate::upstream::origin::{self, Origin};
 use crate::upstream::{Answers, AtHand, Backend, InFlight};
 
 /// The mirrors of one request, until its body is at hand.
 pub(super) struct Mirrors {
-    /// Backend slots.
-    slots: Vec<u32>,
+    /// Backend slots, and how each is spoken to.
+    targets: Vec<(u32, Option<Rc<Identity>>)>,
     head: Rc<Recorded>,
     method: Method,
     sent: Cell<bool>,
@@ -36,7 +38,7 @@ pub(super) struct Mirrors {
 /// One copy on its way.
 struct Copy {
     endpoint: EndpointId,
-    address: SocketAddr,
+    origin: Origin,
     head: Rc<Recorded>,
     body: Rc<Body>,
     method: Method,
@@ -51,25 +53,25 @@ impl Mirrors {
         head: &RequestHead,
         client: Client<'_>,
     ) -> Option<Self> {
-        let mut slots = Vec::new();
-        {
-            let mut local = shard.local.borrow_mut();
-            for mirror in policy.mirrors.iter().chain(forward.mirrors()) {
-                if local.draw(mirror.numerator, mirror.denominator) {
-                    slots.push(mirror.slot);
+        let mut targets = Vec::new();
+        for mirror in policy.mirrors.iter().chain(forward.mirrors()) {
+            if shard.local.borrow_mut().draw(mirror.numerator, mirror.denominator) {
+                match identity_of(shard, mirror.slot, forward) {
+                    Ok(identity) => targets.push((mirror.slot, identity)),
+                    Err(_) => shard.recorder.mirror(MirrorEnd::Failed),
                 }
             }
         }
-        if slots.is_empty() {
+        if targets.is_empty() {
             return None;
         }
         if head.websocket || head.expect_continue {
-            slots.iter().for_each(|_| shard.recorder.mirror(MirrorEnd::Unfit));
+            targets.iter().for_each(|_| shard.recorder.mirror(MirrorEnd::Unfit));
             return None;
         }
         let mut copy = Recorded::default();
         forward.write_request(head, client, &mut copy);
-        Some(Self { slots, head: Rc::new(copy), method: head.method, sent: Cell::new(false) })
+        Some(Self { targets, head: Rc::new(copy), method: head.method, sent: Cell::new(false) })
     }
 
     /// Sends the copies, once; without a body that is here, it was too large.
@@ -81,8 +83,8 @@ impl Mirrors {
             let (bytes, trailers) = (body.bytes.to_vec(), body.trailers.to_vec());
             Rc::new(Body { bytes, trailers })
         });
-        for &slot in &self.slots {
-            if let Err(reason) = self.send_one(shard, slot, body.as_ref()) {
+        for (slot, identity) in &self.targets {
+            if let Err(reason) = self.send_one(shard, *slot, identity.clone(), body.as_ref()) {
                 shard.recorder.mirror(reason);
             }
         }
@@ -92,6 +94,7 @@ impl Mirrors {
         &self,
         shard: &Rc<Shard<R>>,
         slot: u32,
+        identity: Option<Rc<Identity>>,
         body: Option<&Rc<Body>>,
     ) -> Result<(), MirrorEnd> {
         let body = body.ok_or(MirrorEnd::TooLarge)?;
@@ -103,8 +106,22 @@ impl Mirrors {
         let (endpoint, address) = picked.ok_or(MirrorEnd::NoEndpoint)?;
         shard.mirrors.set(in_flight + 1);
         let (head, body, method) = (Rc::clone(&self.head), Rc::clone(body), self.method);
-        R::spawn(run(Rc::clone(shard), Copy { endpoint, address, head, body, method }));
+        let origin = Origin { address, identity };
+        R::spawn(run(Rc::clone(shard), Copy { endpoint, origin, head, body, method }));
         Ok(())
+    }
+}
+
+/// How the backend in `slot` is spoken to for what came by the listener of `forward`.
+fn identity_of<R: Runtime>(
+    shard: &Shard<R>,
+    slot: u32,
+    forward: &Forward<'_>,
+) -> Result<Option<Rc<Identity>>, Fault> {
+    let installed = shard.installed();
+    match installed.epoch.backends.get(slot as usize) {
+        Some(Some(backend)) => origin::identity(shard, backend, forward.listener, Alpn::Http1),
+        Some(None) | None => Ok(None), // It has no endpoint either.
     }
 }
 
@@ -125,7 +142,8 @@ async fn deliver<R: Runtime>(shard: &Rc<Shard<R>>, copy: Copy) -> Option<()> {
     let installed = shard.installed();
     let mut flight = InFlight::begin(shard, &installed, copy.endpoint);
     let now = R::now();
-    match Connection::acquire(shard, &installed, copy.address, false, now, None).await {
+    let origin = copy.origin.clone();
+    match Connection::acquire(shard, &installed, origin, false, now, None).await {
         Ok(upstream) => deliver_on(&copy, flight, upstream).await,
         Err(fault) => {
             flight.failed(fault);

@@ -151,7 +151,10 @@ impl<'e> Course<'e> {
         tries: u16,
     ) -> After<'e> {
         let now = R::now();
-        let connecting = matches!(failure.fault, Fault::ConnectFailed | Fault::ConnectTimeout);
+        let connecting = matches!(
+            failure.fault,
+            Fault::ConnectFailed | Fault::ConnectTimeout | Fault::UpstreamTls(_)
+        );
         if self.policy.retry.is_none() && connecting {
             let other = another(shard, forward, tries, now);
             return other.map_or(After::GiveUp(failure), After::Now);
@@ -260,9 +263,9 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
         let limits = Limits::of(&course.policy.timeouts, self.trace.received, now);
         course.prepare(shard, limits);
         let mut flight = InFlight::begin(shard, installed, forward.endpoint);
-        let (address, repeatable) = (forward.address, course.repeatable);
+        let (repeatable, limit) = (course.repeatable, limits.first());
         let acquired =
-            Connection::acquire(shard, installed, address, repeatable, now, limits.first()).await;
+            Connection::acquire_for(shard, installed, forward, repeatable, now, limit).await;
         match acquired {
             Ok(upstream) => self.try_on(course, forward, limits, flight, upstream).await,
             Err(fault) => {

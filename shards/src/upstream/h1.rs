@@ -4,24 +4,26 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Instant;
 
+use proxy::exchange::Forward;
 use proxy::fault::Fault;
 use proxy::h1;
 use proxy::h1::encode::Text;
 use proxy::http::{Framing, RequestHead, ResponseHead};
+use proxy::tls::Alpn;
 use runtime::{Abort, Buf, Runtime, Size};
 
+use super::open::{self, Opened};
+use super::origin::Origin;
 use super::{Answers, AtHand, Backend, NoHead, WriteHead};
 use crate::cut::Cut;
 use crate::framed::{Framed, Inlet, Outlet, Unframed};
 use crate::input::Input;
 use crate::install::Installed;
-use crate::race::{Either, race};
 use crate::relay::Drain;
 use crate::shard::Shard;
-use crate::transport::{self, RecvHalf, SendHalf};
+use crate::transport::{RecvHalf, SendHalf};
 
 /// A connection to an endpoint.
 pub(crate) struct Connection<R: Runtime> {
@@ -29,7 +31,7 @@ pub(crate) struct Connection<R: Runtime> {
     recv: RecvHalf<R>,
     input: Input,
     abort: Abort,
-    address: SocketAddr,
+    origin: Origin,
     reused: bool,
 }
 
@@ -42,33 +44,41 @@ pub(crate) struct Incoming<'u, R: Runtime> {
 }
 
 impl<R: Runtime> Connection<R> {
-    /// A connection to `address`: an idle one, else a new one, by `limit` if there is one.
-    /// `repeatable` as the request is.
-    pub(crate) async fn acquire(
+    /// A connection for `forward`; see [`Connection::acquire`].
+    pub(crate) async fn acquire_for(
         shard: &Shard<R>,
         installed: &Installed,
-        address: SocketAddr,
+        forward: &Forward<'_>,
         repeatable: bool,
         now: Instant,
         limit: Option<Instant>,
     ) -> Result<Self, Fault> {
-        if let Some(idle) = shard.pool.checkout(address, repeatable, now) {
+        let origin = Origin::of(shard, forward, Alpn::Http1)?;
+        Self::acquire(shard, installed, origin, repeatable, now, limit).await
+    }
+
+    /// A connection to `origin`: an idle one, else a new one, by `limit` if there is one.
+    /// `repeatable` as the request is.
+    pub(crate) async fn acquire(
+        shard: &Shard<R>,
+        installed: &Installed,
+        origin: Origin,
+        repeatable: bool,
+        now: Instant,
+        limit: Option<Instant>,
+    ) -> Result<Self, Fault> {
+        if let Some(idle) = shard.pool.checkout(origin.key(), repeatable, now) {
             shard.recorder.upstream_reused();
             return Ok(idle);
         }
-        let deadline = R::now() + installed.epoch.settings.timeouts.connect;
-        let deadline = limit.map_or(deadline, |limit| limit.min(deadline));
-        match race(R::connect(address), R::sleep_until(deadline)).await {
-            Either::First(Ok((sink, stream))) => {
-                shard.recorder.upstream_opened();
-                let (send, recv) = transport::halves(sink, stream);
-                let (abort, input) = (recv.abort_handle(), Input::default());
-                let send = Framed::new(send);
-                Ok(Self { send, recv, input, abort, address, reused: false })
-            }
-            Either::First(Err(_)) => Err(Fault::ConnectFailed),
-            Either::Second(()) => Err(Fault::ConnectTimeout),
-        }
+        let Opened { send, recv, input, abort } =
+            open::open(shard, installed, &origin, limit).await?;
+        Ok(Self { send: Framed::new(send), recv, input, abort, origin, reused: false })
+    }
+
+    /// Whether its identity is still one that requests ask for.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.origin.identity.as_ref().is_none_or(|identity| identity.is_wanted())
     }
 
     /// Whether an idle connection can no longer be used.
@@ -131,7 +141,9 @@ impl<R: Runtime> Backend<R> for Connection<R> {
     fn release(mut self, shard: &Shard<R>, now: Instant) {
         self.reused = true;
         self.send.out = Vec::new();
-        shard.pool.checkin(self.address, self, now);
+        if self.is_wanted() {
+            shard.pool.checkin(self.origin.key(), self, now);
+        }
     }
 }
 

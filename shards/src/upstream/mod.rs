@@ -1,9 +1,11 @@
 //! Backends as an exchange sees them, whatever carries its request there.
 //!
 //! [`Backend`] is one connection or stream for one exchange; [`h1`] and its pool hold the
-//! connections of HTTP/1. [`InFlight`] pairs the balancer's begin and end whatever happens.
+//! connections of HTTP/1, by their [`origin`]. [`InFlight`] pairs the balancer's begin and end whatever happens.
 
 pub(crate) mod h1;
+pub(crate) mod open;
+pub(crate) mod origin;
 pub(crate) mod pool;
 
 use std::cell::Cell;

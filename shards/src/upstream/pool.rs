@@ -1,4 +1,4 @@
-//! Idle HTTP/1 connections of this shard, by endpoint address; the last used is taken first.
+//! Idle HTTP/1 connections of this shard, by origin; the last used is taken first.
 //!
 //! Nobody reads from an idle connection. Before one is used again it is looked at: stray bytes would
 //! be the next client's response, and a close would cost a request that may not be repeated. Only a
@@ -14,10 +14,11 @@ use foldhash::fast::RandomState;
 use runtime::Runtime;
 
 use super::h1::Connection;
+use super::origin::Key;
 
 /// The idle connections.
 pub(crate) struct Pool<R: Runtime> {
-    idle: RefCell<HashMap<SocketAddr, Vec<Idle<R>>, RandomState>>,
+    idle: RefCell<HashMap<Key, Vec<Idle<R>>, RandomState>>,
     count: Cell<u64>,
 }
 
@@ -39,12 +40,12 @@ impl<R: Runtime> Pool<R> {
     /// The connection that was used last; `repeatable` as the request is.
     pub(crate) fn checkout(
         &self,
-        address: SocketAddr,
+        origin: Key,
         repeatable: bool,
         now: Instant,
     ) -> Option<Connection<R>> {
         let mut idle = self.idle.borrow_mut();
-        let list = idle.get_mut(&address)?;
+        let list = idle.get_mut(&origin)?;
         while let Some(Idle { upstream, since }) = list.pop() {
             self.count.set(self.count.get() - 1);
             let unseen = repeatable && now.saturating_duration_since(since) <= UNSEEN_MAX;
@@ -55,9 +56,9 @@ impl<R: Runtime> Pool<R> {
         None
     }
 
-    pub(crate) fn checkin(&self, address: SocketAddr, upstream: Connection<R>, now: Instant) {
+    pub(crate) fn checkin(&self, origin: Key, upstream: Connection<R>, now: Instant) {
         let mut idle = self.idle.borrow_mut();
-        let list = idle.entry(address).or_default();
+        let list = idle.entry(origin).or_default();
         if list.len() < IDLE_PER_ENDPOINT_MAX {
             list.push(Idle { upstream, since: now });
             self.count.set(self.count.get() + 1);
@@ -66,8 +67,13 @@ impl<R: Runtime> Pool<R> {
 
     /// Closes the idle connections to an endpoint that has just dropped one of them.
     pub(crate) fn forget(&self, address: SocketAddr) {
-        let dropped = self.idle.borrow_mut().remove(&address);
-        self.count.set(self.count.get() - dropped.map_or(0, |list| list.len() as u64));
+        let mut dropped = 0;
+        self.idle.borrow_mut().retain(|origin, list| {
+            let other = origin.address != address;
+            dropped += if other { 0 } else { list.len() as u64 };
+            other
+        });
+        self.count.set(self.count.get() - dropped);
     }
 
     /// Closes what rested too long, was closed by the backend, or is not wanted any more.
@@ -79,12 +85,14 @@ impl<R: Runtime> Pool<R> {
         wanted: impl Fn(SocketAddr) -> bool,
     ) -> bool {
         let mut count = 0;
-        self.idle.borrow_mut().retain(|address, list| {
-            if !wanted(*address) {
+        self.idle.borrow_mut().retain(|origin, list| {
+            if !wanted(origin.address) {
                 return false;
             }
             list.retain(|idle| {
-                now.saturating_duration_since(idle.since) < idle_max && !idle.upstream.is_stale()
+                now.saturating_duration_since(idle.since) < idle_max
+                    && idle.upstream.is_wanted()
+                    && !idle.upstream.is_stale()
             });
             count += list.len() as u64;
             !list.is_empty()

@@ -5,6 +5,8 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests are not shards")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod pki;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -54,6 +56,7 @@ impl World {
             backend,
             seed: 7,
             ticket_seed: [7; 32],
+            system_roots: Vec::new(),
             connections_max: 10_000,
         };
         let (shards, reports) = Shards::start(&options).expect("shards start");
