@@ -157,11 +157,7 @@ impl<'p> Compiler<'p> {
                     protocol: new.protocol,
                     tls: new.tls.clone(),
                     proxy_protocol: new.proxy_protocol,
-                    // Until connections are made by TLS, what wants it is not spoken to at all.
-                    endpoints: match &new.tls {
-                        None => new.endpoints.clone(),
-                        Some(_) => Vec::new(),
-                    },
+                    endpoints: new.endpoints.clone(),
                 }),
             };
             let (name, source) = (Arc::clone(name), Arc::clone(new));
