@@ -133,9 +133,9 @@ asks for it, by `ringway check` with file and line, and under `/status`; nothing
 | kind | served |
 |---|---|
 | GatewayClass | whole, but `parametersRef` (Accepted=False, InvalidParameters) |
-| Gateway, ListenerSet | listeners with protocol HTTP and HTTPS; several per port by hostname, `allowedRoutes` and `allowedListeners` by Same, All, Selector and None |
+| Gateway, ListenerSet | listeners with protocol HTTP and HTTPS; several per port by hostname, `allowedRoutes` and `allowedListeners` by Same, All, Selector and None; certificates of clients (`spec.tls.frontend`) and towards backends (`spec.tls.backend`) |
 | HTTPRoute | whole, but what the next table names |
-| ReferenceGrant | from HTTPRoute to Service, from Gateway and ListenerSet to Secret |
+| ReferenceGrant | from HTTPRoute to Service, from Gateway and ListenerSet to Secret, from Gateway to ConfigMap |
 | Service, EndpointSlice, Secret, ConfigMap, Namespace | as far as the others refer to them; of a ConfigMap its key `ca.crt` alone |
 | BackendTLSPolicy | whole, but `options`; for the Services that HTTPRoutes lead to, mirrors too. What a policy protects is never spoken to in the clear: where it cannot be obeyed the answer is 500 |
 | GRPCRoute, TLSRoute, TCPRoute, UDPRoute | no: Accepted=False, NotAllowedByListeners |
@@ -144,8 +144,6 @@ asks for it, by `ringway check` with file and line, and under `/status`; nothing
 |---|---|---|
 | protocols TCP, TLS, UDP and others | listener | Accepted=False, UnsupportedProtocol; other listeners serve |
 | `tls.mode: Passthrough`, `filters` | listener | Accepted=False, UnsupportedValue |
-| `spec.tls.frontend` (client certificates) | Gateway | HTTPS listeners that it applies to stay closed: Accepted=False, UnsupportedValue |
-| `spec.tls.backend` (own certificate towards backends) | Gateway | ResolvedRefs=False, InvalidClientCertificateRef |
 | `infrastructure.parametersRef` | Gateway | Accepted=False, InvalidParameters |
 | address types other than IPAddress | Gateway | Accepted=False, UnsupportedAddress |
 | filters ExternalAuth and ExtensionRef, `sessionPersistence` | rule | the route is refused: Accepted=False, UnsupportedValue |

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{GATEWAY_GROUP, Meta};
+use super::{CaCertificateRef, GATEWAY_GROUP, Meta};
 
 /// A Gateway.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -57,7 +57,7 @@ impl Default for ListenerNamespaces {
     }
 }
 
-/// Client certificates, either side: not supported yet, kept so that they are refused.
+/// Client certificates, either side.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct GatewayTls {
@@ -68,7 +68,8 @@ pub struct GatewayTls {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct BackendTls {
-    pub client_certificate_ref: Option<serde_json::Value>,
+    /// What backends that are spoken to by TLS are shown.
+    pub client_certificate_ref: Option<CertificateRef>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -83,7 +84,22 @@ pub struct FrontendTls {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct TlsConfig {
-    pub validation: Option<serde_json::Value>,
+    pub validation: Option<FrontendValidation>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct FrontendValidation {
+    pub ca_certificate_refs: Vec<CaCertificateRef>,
+    pub mode: ValidationMode,
+}
+
+open_enum! {
+    /// What becomes of clients without a valid certificate.
+    ValidationMode {
+        AllowValidOnly = "AllowValidOnly",
+        AllowInsecureFallback = "AllowInsecureFallback",
+    } default AllowValidOnly
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

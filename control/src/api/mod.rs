@@ -77,9 +77,10 @@ pub use filter::{
 };
 pub use gateway::{
     AddressType, AllowedListeners, AllowedRoutes, BackendTls, CertificateRef, FromNamespaces,
-    FrontendTls, Gateway, GatewayAddress, GatewayObserved, GatewaySpec, GatewayTls, Infrastructure,
-    LabelSelector, Listener, ListenerNamespaces, ListenerTls, NamespaceScope, Operator, PortTls,
-    Protocol, RouteKind, SelectorRequirement, TlsConfig, TlsMode,
+    FrontendTls, FrontendValidation, Gateway, GatewayAddress, GatewayObserved, GatewaySpec,
+    GatewayTls, Infrastructure, LabelSelector, Listener, ListenerNamespaces, ListenerTls,
+    NamespaceScope, Operator, PortTls, Protocol, RouteKind, SelectorRequirement, TlsConfig,
+    TlsMode, ValidationMode,
 };
 pub use gateway_class::{GatewayClass, GatewayClassSpec};
 pub use grpc_route::{GrpcMatch, GrpcRoute, GrpcRouteSpec, GrpcRule, MethodMatch, MethodMatchType};

@@ -299,7 +299,17 @@ static GATEWAY_TLS: Schema =
 static BACKEND_TLS: Schema = Schema::Object(&[optional("clientCertificateRef", &CERTIFICATE_REF)]);
 static FRONTEND_TLS: Schema =
     Schema::Object(&[required("default", &TLS_CONFIG), optional("perPort", &PORTS_TLS)]);
-static TLS_CONFIG: Schema = Schema::Object(&[optional("validation", &ANYTHING)]);
+static TLS_CONFIG: Schema = Schema::Object(&[optional("validation", &FRONTEND_VALIDATION)]);
+static FRONTEND_VALIDATION: Schema =
+    Schema::Object(&[required("caCertificateRefs", &CA_REFS), optional("mode", &FRONTEND_MODE)]);
+static FRONTEND_MODE: Schema = one_of(&["AllowInsecureFallback", "AllowValidOnly"]);
+static CA_REFS: Schema = list(&CA_REF, 1, 16);
+static CA_REF: Schema = Schema::Object(&[
+    required("group", &GROUP),
+    required("kind", &KIND),
+    required("name", &OBJECT_NAME),
+    optional("namespace", &LABEL),
+]);
 static PORTS_TLS: Schema = set(&PORT_TLS, 0, 64, "port");
 static PORT_TLS: Schema = Schema::Object(&[required("port", &PORT), required("tls", &TLS_CONFIG)]);
 

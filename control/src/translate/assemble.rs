@@ -1,15 +1,15 @@
 //! Puts the planned parts together: the IR, and the statuses that need to know what was attached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use proxy::ir::{self, AttachedRoute, Ir};
 
-use super::Translation;
 use super::address::Addressing;
 use super::attach::Routes;
 use super::class::Classes;
+use super::frontend;
 use super::gateway::{self, Planned};
 use super::infrastructure;
 use super::listener::Listener;
@@ -18,6 +18,7 @@ use super::status::{
     Condition, ConditionType, GatewayStatus, ListenerSetStatus, ListenerStatus, PolicyStatus,
     Problem, Reason, Statuses,
 };
+use super::{Fault, Translation};
 use crate::api::{Kind, Name};
 use crate::store::Snapshot;
 
@@ -102,7 +103,7 @@ fn ports(
             kind: ir::ListenerKind::Http,
             hostname: listener.hostname.clone(),
             tls: listener.tls.clone(),
-            client_certificate: None,
+            client_certificate: gateway.client_certificate.clone(),
             filters: Vec::new(),
             routes: std::mem::take(routes),
             streams: Vec::new(),
@@ -139,7 +140,10 @@ fn parent_statuses(gateways: &[Planned], counts: &[usize]) -> ParentStatuses {
         let status = GatewayStatus {
             addresses: gateway.shown.clone(),
             attached_listener_sets: accepted_sets.count(),
-            conditions: vec![accepted(gateway), programmed(gateway), resolved(gateway)],
+            conditions: [accepted(gateway), programmed(gateway), resolved(gateway)]
+                .into_iter()
+                .chain(insecure(gateway))
+                .collect(),
             listeners: own,
         };
         statuses.insert(gateway.name.clone(), status);
@@ -214,8 +218,8 @@ fn programmed(gateway: &Planned) -> Condition {
 fn resolved(gateway: &Planned) -> Condition {
     let generation = gateway.object.metadata.generation;
     let kind = ConditionType::ResolvedRefs;
-    if let Some(fault) = gateway::unresolved(&gateway.object) {
-        return Condition::fails(kind, fault.reason, fault.message, generation);
+    if let Some(fault) = &gateway.unresolved {
+        return Condition::fails(kind, fault.reason, fault.message.clone(), generation);
     }
     let bad: Vec<&str> = gateway
         .listeners
@@ -233,6 +237,22 @@ fn resolved(gateway: &Planned) -> Condition {
     Condition::fails(kind, Reason::ListenersNotResolved, message, generation)
 }
 
+/// Whether clients without a valid certificate are served somewhere. Only told where they are.
+fn insecure(gateway: &Planned) -> Option<Condition> {
+    let generation = gateway.object.metadata.generation;
+    frontend::is_insecure(&gateway.object.spec.tls.frontend).then(|| {
+        let kind = ConditionType::InsecureFrontendValidationMode;
+        let message =
+            "Clients without a valid certificate are served: the mode is AllowInsecureFallback";
+        Condition::holds(kind, Reason::ConfigurationChanged, message, generation)
+    })
+}
+
+/// What is wrong with a listener; that no authority is left follows from what is wrong with each.
+fn listener_faults(listener: &Listener) -> impl Iterator<Item = &Fault> {
+    listener.faults().filter(|fault| fault.reason != Reason::NoValidCACertificate)
+}
+
 fn problems(
     classes: &Classes,
     gateways: &[Planned],
@@ -243,16 +263,18 @@ fn problems(
     let classes =
         classes.faults().map(|(name, fault)| Problem::of(Kind::GatewayClass, &name, fault));
     let parents = gateways.iter().flat_map(|gateway| {
-        let listeners = gateway.listeners.iter().flat_map(Listener::faults);
-        let faults = gateway.fault.iter().chain(&gateway.unassigned).chain(listeners);
+        let listeners = gateway.listeners.iter().flat_map(listener_faults);
+        let faults = gateway.fault.iter().chain(&gateway.unassigned);
+        let faults = faults.chain(&gateway.unresolved).chain(listeners);
         let own = faults.map(|fault| Problem::of(Kind::Gateway, &gateway.name, fault));
-        let told = gateway::unresolved(&gateway.object).into_iter();
-        let told = told.chain(gateway::ignored(&gateway.object));
+        let told = gateway::ignored(&gateway.object).into_iter();
         let told = told.map(|fault| Problem::of(Kind::Gateway, &gateway.name, &fault));
         let sets = gateway.sets.iter().flat_map(|set| {
             set.faults().map(|fault| Problem::of(Kind::ListenerSet, &set.name, fault))
         });
-        own.chain(told).chain(sets)
+        // Several listeners may suffer from one setting of the Gateway.
+        let mut seen = HashSet::new();
+        own.chain(told).chain(sets).filter(move |problem| seen.insert(problem.clone()))
     });
     let routes = routes.planned.iter().flat_map(|(_, route)| route.problems.iter().cloned());
     classes.chain(parents).chain(strays).chain(routes).chain(rest).collect()

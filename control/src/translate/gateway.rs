@@ -6,6 +6,7 @@ use proxy::ir;
 
 use super::address::{self, Site};
 use super::class::{Classes, Verdict};
+use super::frontend::Frontend;
 use super::listener::{self, Listener, Owner};
 use super::listener_set::{self, PlannedSet};
 use super::status::{Address, Problem, Reason};
@@ -28,6 +29,12 @@ pub(super) struct Planned {
     pub fault: Option<Fault>,
     /// Why it lacks an address that it should have, if so.
     pub unassigned: Option<Fault>,
+    /// What it asks of clients under TLS.
+    pub frontend: Frontend,
+    /// What it shows to backends that it speaks TLS to.
+    pub client_certificate: Option<Arc<ir::Certificate>>,
+    /// What is wrong with that, if something is; it keeps nothing from being served.
+    pub unresolved: Option<Fault>,
     /// Its own listeners in the order of the spec.
     pub listeners: Vec<Listener>,
     /// The ListenerSets that name it, in the order in which they win; those that it does not take
@@ -75,11 +82,13 @@ pub(super) fn plan(snapshot: &Snapshot, classes: &Classes) -> (Vec<Planned>, Vec
 }
 
 fn plan_one(snapshot: &Snapshot, name: &Name, object: &Arc<Gateway>) -> Planned {
-    let owner = Owner { kind: Kind::Gateway, name, frontend: &object.spec.tls.frontend };
+    let frontend = Frontend::plan(snapshot, name, &object.spec.tls.frontend);
+    let owner = Owner { kind: Kind::Gateway, name, frontend: &frontend };
     let specs = object.spec.listeners.iter().enumerate();
     let mut listeners: Vec<_> =
         specs.map(|(index, spec)| listener::plan(snapshot, owner, spec, index)).collect();
     conflict::among_siblings(&mut listeners);
+    let (client_certificate, unresolved) = client_certificate(snapshot, name, object);
     Planned {
         object: Arc::clone(object),
         name: name.clone(),
@@ -87,6 +96,9 @@ fn plan_one(snapshot: &Snapshot, name: &Name, object: &Arc<Gateway>) -> Planned 
         shown: Vec::new(),
         fault: unsupported(object),
         unassigned: None,
+        frontend,
+        client_certificate,
+        unresolved,
         listeners,
         sets: Vec::new(),
     }
@@ -99,13 +111,26 @@ fn unsupported(object: &Gateway) -> Option<Fault> {
     Some(Fault::new(Reason::InvalidParameters, field, message))
 }
 
-/// What in the Gateway's own references is not followed; it keeps nothing from being served, since
-/// no backend is spoken to under TLS.
-pub(super) fn unresolved(object: &Gateway) -> Option<Fault> {
-    object.spec.tls.backend.client_certificate_ref.as_ref()?;
-    let field = "spec.tls.backend.clientCertificateRef";
-    let message = format!("{field} is not supported yet: remove it");
-    Some(Fault::new(Reason::InvalidClientCertificateRef, field, message))
+/// What the Gateway shows to backends, and what is wrong with the reference. A Secret that turned bad
+/// keeps its last good certificate.
+fn client_certificate(
+    snapshot: &Snapshot,
+    name: &Name,
+    object: &Gateway,
+) -> (Option<Arc<ir::Certificate>>, Option<Fault>) {
+    let Some(reference) = &object.spec.tls.backend.client_certificate_ref else {
+        return (None, None);
+    };
+    let kind = Kind::Gateway;
+    let (certificate, fault) = listener::certificate(snapshot, kind, &name.namespace, reference);
+    let fault = fault.map(|(reason, message)| {
+        let reason = match reason {
+            Reason::InvalidCertificateRef => Reason::InvalidClientCertificateRef,
+            other => other,
+        };
+        Fault::new(reason, "spec.tls.backend.clientCertificateRef.name", message)
+    });
+    (certificate, fault)
 }
 
 /// What the Gateway asks for in vain, though it is served: fields that are not supported and that no

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use proxy::ir;
 
+use super::frontend::Frontend;
 use super::grant::{self, Reference};
 use super::scope::Scope;
 use super::status::{Condition, ConditionType, Reason};
 use super::{Fault, hostname};
-use crate::api::{
-    self, CertificateRef, FrontendTls, GATEWAY_GROUP, Kind, Name, Protocol, RouteKind, TlsMode,
-};
+use crate::api::{self, CertificateRef, GATEWAY_GROUP, Kind, Name, Protocol, RouteKind, TlsMode};
 use crate::store::{Snapshot, TLS_SECRET_TYPE};
 
 /// The object that a listener belongs to.
@@ -21,7 +20,7 @@ pub(super) struct Owner<'o> {
     /// Its name.
     pub name: &'o Name,
     /// What the Gateway asks of clients under TLS.
-    pub frontend: &'o FrontendTls,
+    pub frontend: &'o Frontend,
 }
 
 impl Owner<'_> {
@@ -175,15 +174,16 @@ pub(super) fn plan(
         unresolved: Vec::new(),
         overlap: None,
     };
-    listener.refusal = refusal(owner, spec, &listener);
+    listener.refusal = refusal(spec, &listener);
     read_kinds(spec, &mut listener);
     if protocol == Some(ir::Protocol::Tls) && listener.refusal.is_none() {
         read_certificates(snapshot, owner, spec, &mut listener);
+        read_clients(owner, &mut listener);
     }
     listener
 }
 
-fn refusal(owner: Owner<'_>, spec: &api::Listener, listener: &Listener) -> Option<Fault> {
+fn refusal(spec: &api::Listener, listener: &Listener) -> Option<Fault> {
     let refuse = |field: &str, message: String| {
         Some(Fault::new(Reason::UnsupportedValue, listener.field(field), message))
     };
@@ -218,13 +218,7 @@ fn refusal(owner: Owner<'_>, spec: &api::Listener, listener: &Listener) -> Optio
             format!("tls.mode {mode} of HTTPS listener {name} is not supported: use Terminate");
         return refuse("tls.mode", message);
     }
-    let own = owner.frontend.per_port.iter().find(|own| own.port == spec.port);
-    let config = own.map_or(&owner.frontend.base, |own| &own.tls);
-    config.validation.as_ref()?;
-    let message = format!(
-        "spec.tls.frontend of the Gateway asks clients of listener {name} for certificates, which is not supported yet: the listener stays closed until that is removed"
-    );
-    Some(Fault::new(Reason::UnsupportedValue, listener.field("protocol"), message))
+    None
 }
 
 /// The kinds of routes that may attach. A listener that cannot be served supports none.
@@ -268,7 +262,8 @@ fn read_certificates(
     }
     let mut certificates = Vec::new();
     for (position, reference) in refs.iter().enumerate() {
-        let (certificate, fault) = certificate(snapshot, owner, reference);
+        let (kind, namespace) = (owner.kind, &owner.name.namespace);
+        let (certificate, fault) = certificate(snapshot, kind, namespace, reference);
         certificates.extend(certificate.map(|certificate| (*certificate).clone()));
         if let Some((reason, message)) = fault {
             let field = listener.field(&format!("tls.certificateRefs[{position}].name"));
@@ -280,11 +275,33 @@ fn read_certificates(
     }
 }
 
-type Finding = (Option<Arc<ir::Certificate>>, Option<(Reason, String)>);
+/// What the Gateway asks of clients. To a ListenerSet its fields are foreign, so what is wrong with them
+/// is told at the listener that needs them.
+fn read_clients(owner: Owner<'_>, listener: &mut Listener) {
+    let clients = owner.frontend.of(listener.port);
+    let field = listener.field("protocol");
+    let own = |fault: &Fault| match owner.kind {
+        Kind::Gateway => fault.clone(),
+        _ => Fault { field: field.clone(), ..fault.clone() },
+    };
+    listener.unresolved.extend(clients.unresolved.iter().map(own));
+    listener.refusal = clients.refusal.as_ref().map(own);
+    if let Some(tls) = &mut listener.tls {
+        Arc::make_mut(tls).clients.clone_from(&clients.validation);
+    }
+}
 
-/// The certificate that a reference leads to. A Secret that turned bad gives both its last good
+/// A certificate and what is wrong with it.
+pub(super) type Finding = (Option<Arc<ir::Certificate>>, Option<(Reason, String)>);
+
+/// The certificate that a reference of an object in namespace `own` leads to. A Secret that turned bad gives both its last good
 /// certificate and what is wrong with it.
-fn certificate(snapshot: &Snapshot, owner: Owner<'_>, reference: &CertificateRef) -> Finding {
+pub(super) fn certificate(
+    snapshot: &Snapshot,
+    from: Kind,
+    own: &Arc<str>,
+    reference: &CertificateRef,
+) -> Finding {
     let refuse = |reason, message| (None, Some((reason, message)));
     if !reference.group.is_empty() || &*reference.kind != "Secret" {
         let message = format!(
@@ -293,14 +310,10 @@ fn certificate(snapshot: &Snapshot, owner: Owner<'_>, reference: &CertificateRef
         );
         return refuse(Reason::InvalidCertificateRef, message);
     }
-    let namespace = reference.namespace.as_ref().unwrap_or(&owner.name.namespace);
+    let namespace = reference.namespace.as_ref().unwrap_or(own);
     let name = Name { namespace: Arc::clone(namespace), name: Arc::clone(&reference.name) };
-    let reach = Reference {
-        from_kind: owner.kind.as_str(),
-        from_namespace: &owner.name.namespace,
-        to_kind: "Secret",
-        to: &name,
-    };
+    let reach =
+        Reference { from_kind: from.as_str(), from_namespace: own, to_kind: "Secret", to: &name };
     if !grant::permits(snapshot, reach) {
         return refuse(Reason::RefNotPermitted, grant::advice(reach));
     }

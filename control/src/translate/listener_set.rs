@@ -72,7 +72,7 @@ fn plan_one(
         listeners: Vec::new(),
     };
     if scope.admits(snapshot, &name.namespace) {
-        let frontend = &gateway.object.spec.tls.frontend;
+        let frontend = &gateway.frontend;
         let owner = Owner { kind: Kind::ListenerSet, name, frontend };
         let specs = object.spec.listeners.iter().enumerate();
         set.listeners =
@@ -151,6 +151,8 @@ impl PlannedSet {
 
     /// All its faults.
     pub(super) fn faults(&self) -> impl Iterator<Item = &Fault> {
-        self.fault.iter().chain(self.listeners.iter().flat_map(Listener::faults))
+        let listeners = self.listeners.iter().flat_map(Listener::faults);
+        let follows = |fault: &&Fault| fault.reason == Reason::NoValidCACertificate;
+        self.fault.iter().chain(listeners.filter(move |fault| !follows(fault)))
     }
 }

@@ -19,6 +19,7 @@ mod cors;
 mod duration;
 mod features;
 mod filter;
+mod frontend;
 mod gateway;
 mod grant;
 mod grpc;

@@ -178,6 +178,7 @@ pub struct Condition {
 pub enum ConditionType {
     Accepted,
     Conflicted,
+    InsecureFrontendValidationMode,
     #[serde(rename = "OverlappingTLSConfig")]
     OverlappingTlsConfig,
     PartiallyInvalid,
@@ -207,6 +208,8 @@ pub enum Reason {
     HostnameConflict,
     IncompatibleFilters,
     Invalid,
+    ConfigurationChanged,
+    InvalidCACertificateKind,
     InvalidCACertificateRef,
     InvalidCertificateRef,
     InvalidClientCertificateRef,
