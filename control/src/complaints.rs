@@ -103,6 +103,7 @@ mod tests {
                 error: error.map(str::to_owned),
             }],
             connections: 0,
+            udp_sessions: 0,
             upstream_idle: 0,
             activity: Activity::default(),
         }

@@ -137,6 +137,11 @@ fn sizes() -> Vec<Limit> {
             "more are left out and counted in ringway_mirrors_total",
         ),
         limit(
+            "UDP_SESSIONS_MAX",
+            Count(l::UDP_SESSIONS_MAX as u64, "sessions a listener"),
+            "the longest idle session makes room; each shard has its share",
+        ),
+        limit(
             "RETRY_ATTEMPTS_MAX",
             Count(l::RETRY_ATTEMPTS_MAX.into(), "retries a request"),
             "a rule whose retry asks for more is refused",
@@ -247,6 +252,7 @@ fn times() -> Vec<Limit> {
             "the pooled connection is closed",
             "--timeout-upstream-idle",
         ),
+        time("UDP_IDLE_TIMEOUT", l::UDP_IDLE_TIMEOUT, "the session ends", "--timeout-udp-idle"),
         time(
             "DRAIN_TIMEOUT",
             l::DRAIN_TIMEOUT,

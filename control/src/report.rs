@@ -4,5 +4,6 @@
 //! reads reports takes the types from here, so that only `main.rs` names the `shards` crate itself.
 
 pub use shards::report::{
-    Activity, ListenState, ListenerRequests, MirrorEnd, Phase, Report, Stage, Transport, transport,
+    Activity, Datagrams, Direction, Dropped, ListenState, ListenerRequests, MirrorEnd, Phase,
+    Report, Stage, Transport, transport,
 };

@@ -31,6 +31,8 @@ use tokio::sync::watch;
 
 use crate::data_plane::{ReportInbox, Sink};
 
+/// The share of descriptors that sessions on UDP listeners may take, all together.
+const UDP_DESCRIPTORS_SHARE: u64 = 4;
 /// Descriptors that are not for clients: listeners, files, the admin pages.
 const DESCRIPTORS_RESERVED: u64 = 512;
 /// How long after the drain the Lease may take to be given back.
@@ -313,6 +315,7 @@ fn plan(args: &ServeArgs, admin: Option<SocketAddr>) -> Result<(About, Options),
         probe::Facts::read().nofile.map_or(NOFILE_DEFAULT, |(soft, _)| soft)
     });
     // Each client connection may need one to a backend.
+    let udp = nofile.saturating_sub(DESCRIPTORS_RESERVED) / UDP_DESCRIPTORS_SHARE;
     let clients = (nofile.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(64);
     let options = Options {
         cores: cores.clone(),
@@ -321,6 +324,8 @@ fn plan(args: &ServeArgs, admin: Option<SocketAddr>) -> Result<(About, Options),
         ticket_seed,
         system_roots: system_roots(),
         connections_max: (clients / cores.len() as u64).max(1),
+        udp_sessions_max: proxy::limits::UDP_SESSIONS_MAX,
+        udp_sessions_shard_max: usize::try_from(udp / cores.len() as u64).unwrap_or(usize::MAX),
     };
     let started = SystemTime::now();
     Ok((About { runtime, runtime_reason, cores, admin, started }, options))

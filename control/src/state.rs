@@ -14,7 +14,9 @@ use runtime::cores::CoreId;
 
 use crate::histograms::Histograms;
 use crate::kube::Watches;
-use crate::report::{Activity, ListenState, MirrorEnd, Phase, Report, Transport, transport};
+use crate::report::{
+    Activity, Datagrams, ListenState, MirrorEnd, Phase, Report, Transport, transport,
+};
 use crate::translate::Statuses;
 
 /// Listeners that have a label of their own in metrics; the rest are counted as `other`.
@@ -61,6 +63,8 @@ pub struct ShardState {
     pub listeners: Vec<ListenState>,
     /// Open client connections.
     pub connections: u64,
+    /// Clients' sessions on UDP ports.
+    pub udp_sessions: u64,
     /// Idle pooled upstream connections.
     pub upstream_idle: u64,
     /// Sums of its activity.
@@ -79,6 +83,7 @@ pub struct Counts {
     pub mirrors: [u64; MirrorEnd::ALL.len()],
     pub tls_completed: u64,
     pub tls_failed: u64,
+    pub datagrams: Datagrams,
     pub access_log_dropped: u64,
 }
 
@@ -218,6 +223,7 @@ impl State {
         shard.phase = report.phase;
         shard.listeners.clone_from(&report.listeners);
         shard.connections = report.connections;
+        shard.udp_sessions = report.udp_sessions;
         shard.upstream_idle = report.upstream_idle;
         shard.counts.add(&report.activity);
         if let Some(stages) = &report.activity.stages {
@@ -295,6 +301,7 @@ impl ShardState {
             phase: Phase::Serving,
             listeners: Vec::new(),
             connections: 0,
+            udp_sessions: 0,
             upstream_idle: 0,
             counts: Counts::default(),
         }
@@ -313,6 +320,7 @@ impl Counts {
         }
         self.tls_completed += activity.tls_handshakes.0;
         self.tls_failed += activity.tls_handshakes.1;
+        self.datagrams.add(&activity.datagrams);
         self.access_log_dropped += activity.access_log_dropped;
     }
 }

@@ -40,6 +40,8 @@ pub const CAPTURE_BYTES_MAX: usize = 64 * 1024;
 pub const MIRRORS_IN_FLIGHT_MAX: u32 = 256;
 /// A copy of a request must be answered whole within this time.
 pub const MIRROR_TIMEOUT: Duration = Duration::from_secs(15);
+/// Sessions of UDP clients per listener: one more ends the one that was idle for longest.
+pub const UDP_SESSIONS_MAX: usize = 16_384;
 /// A rule's retry asks for no more tries after the first one: each is work for this gateway, which
 /// serves other routes too.
 pub const RETRY_ATTEMPTS_MAX: u32 = 100;
@@ -69,6 +71,8 @@ pub const RESPONSE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A pooled upstream connection is closed after this time without use.
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A UDP session ends when nothing moves in it for this time, in neither direction.
+pub const UDP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A drain ends after this time.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 

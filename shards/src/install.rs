@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
@@ -14,11 +15,12 @@ use proxy::epoch::{Epoch, Port};
 use proxy::ir::Protocol;
 use proxy::tls;
 use runtime::socket::Home;
-use runtime::{Abort, Listener, Runtime};
+use runtime::{Abort, Datagram, Listener, Runtime};
 
 use crate::accept;
 use crate::report::{self, ListenState, Transport};
 use crate::shard::Shard;
+use crate::udp;
 
 /// Which port of the configuration: stable from epoch to epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,13 +35,15 @@ pub(crate) struct PortKey {
 pub(crate) struct Installed {
     #[expect(clippy::disallowed_types, reason = "the immutable epoch is all that shards share")]
     pub(crate) epoch: std::sync::Arc<Epoch>,
+    /// The UDP ports.
+    pub(crate) udp: Vec<PortKey>,
     ports: HashMap<PortKey, (usize, Option<Rc<tls::Config>>), RandomState>,
 }
 
 /// A listening socket of this shard, or the reason why there is none.
 #[derive(Debug)]
 pub(crate) enum Socket {
-    Open { stop: Abort, stopped: Rc<Cell<bool>> },
+    Open { stop: Abort, stopped: Rc<Cell<bool>>, udp: Option<Rc<udp::Port>> },
     Failed(String),
 }
 
@@ -60,7 +64,9 @@ impl Installed {
             });
             ports.insert(key, (index, config));
         }
-        Self { epoch, ports }
+        let udp = epoch.ports.iter().map(|port| PortKey::of(port));
+        let udp = udp.filter(|key| key.transport == Transport::Udp).collect();
+        Self { epoch, udp, ports }
     }
 
     /// The port with this key, if the epoch still has it.
@@ -81,6 +87,15 @@ impl PortKey {
         Self { transport, address: port.address, port: port.port }
     }
 
+    /// `None` is every address.
+    pub(crate) fn address(self) -> Option<IpAddr> {
+        self.address
+    }
+
+    pub(crate) fn port(self) -> u16 {
+        self.port
+    }
+
     /// Where to listen: a port without address takes every address of the host.
     pub(crate) fn socket_address(self) -> SocketAddr {
         SocketAddr::new(self.address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), self.port)
@@ -93,7 +108,7 @@ pub(crate) fn sync_listeners<R: Runtime>(shard: &Rc<Shard<R>>) {
     let mut sockets = shard.sockets.borrow_mut();
     sockets.retain(|key, socket| {
         let wanted = installed.port(*key).is_some();
-        if !wanted && let Socket::Open { stop, stopped } = socket {
+        if !wanted && let Socket::Open { stop, stopped, .. } = socket {
             stopped.set(true);
             stop.abort();
         }
@@ -109,18 +124,28 @@ pub(crate) fn sync_listeners<R: Runtime>(shard: &Rc<Shard<R>>) {
 }
 
 fn open<R: Runtime>(shard: &Rc<Shard<R>>, key: PortKey, home: Home) -> Socket {
-    if key.transport == Transport::Udp {
-        return Socket::Failed("datagrams are not served yet".to_owned());
-    }
-    match R::listen(key.socket_address(), home) {
-        Ok(listener) => {
-            let stopped = Rc::new(Cell::new(false));
-            let stop = listener.abort_handle();
-            R::spawn(accept::run(Rc::clone(shard), key, listener, Rc::clone(&stopped)));
-            Socket::Open { stop, stopped }
-        }
-        Err(error) => Socket::Failed(error.to_string()),
-    }
+    let opened = match key.transport {
+        Transport::Tcp => listen(shard, key, home),
+        Transport::Udp => bind(shard, key, home),
+    };
+    opened.unwrap_or_else(|error| Socket::Failed(error.to_string()))
+}
+
+fn listen<R: Runtime>(shard: &Rc<Shard<R>>, key: PortKey, home: Home) -> io::Result<Socket> {
+    let listener = R::listen(key.socket_address(), home)?;
+    let stopped = Rc::new(Cell::new(false));
+    let stop = listener.abort_handle();
+    R::spawn(accept::run(Rc::clone(shard), key, listener, Rc::clone(&stopped)));
+    Ok(Socket::Open { stop, stopped, udp: None })
+}
+
+fn bind<R: Runtime>(shard: &Rc<Shard<R>>, key: PortKey, home: Home) -> io::Result<Socket> {
+    let datagram = R::bind(key.socket_address(), home)?;
+    let stopped = Rc::new(Cell::new(false));
+    let stop = datagram.bound().abort_handle();
+    let port = Rc::new(udp::Port::new(key, datagram.bound()));
+    R::spawn(udp::run(Rc::clone(shard), Rc::clone(&port), datagram, Rc::clone(&stopped)));
+    Ok(Socket::Open { stop, stopped, udp: Some(port) })
 }
 
 /// The state of every socket that should be open, for the report.

@@ -22,6 +22,7 @@ mod scratch;
 mod shard;
 mod trace;
 mod transport;
+mod udp;
 mod upstream;
 mod watch;
 
@@ -55,6 +56,10 @@ pub struct Options {
     pub system_roots: Vec<Vec<u8>>,
     /// Client connections per shard; more are refused at once.
     pub connections_max: u64,
+    /// Sessions of UDP clients per listener; each shard takes its share of them.
+    pub udp_sessions_max: usize,
+    /// Sessions of UDP clients per shard, over all listeners: each takes a descriptor.
+    pub udp_sessions_shard_max: usize,
 }
 
 /// Which runtime drives the shards.
@@ -102,6 +107,10 @@ impl Shards {
                 ticket_seed: options.ticket_seed,
                 system_roots: options.system_roots.clone(),
                 connections_max: options.connections_max,
+                udp: udp::Limits {
+                    port: options.udp_sessions_max.div_ceil(options.cores.len()).max(1),
+                    shard: options.udp_sessions_shard_max.max(1),
+                },
                 clock,
                 epochs,
                 reports: report_sender.clone(),

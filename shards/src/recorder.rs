@@ -11,7 +11,7 @@ use proxy::http::RequestHead;
 
 use crate::access_log::{self, Clock};
 use crate::install::Installed;
-use crate::report::{Activity, ListenerRequests, MirrorEnd, Stage};
+use crate::report::{Activity, Datagrams, ListenerRequests, MirrorEnd, Stage};
 use crate::trace::Trace;
 
 /// Counters and histograms since the last report.
@@ -30,6 +30,7 @@ pub(crate) struct Recorder {
     retries: Cell<u64>,
     mirrors: Cell<[u64; MirrorEnd::ALL.len()]>,
     handshakes: Cell<(u64, u64)>,
+    datagrams: Cell<Datagrams>,
     access_log: RefCell<Vec<u8>>,
     access_log_dropped: Cell<u64>,
     dirty: Cell<bool>,
@@ -52,6 +53,7 @@ impl Recorder {
             retries: Cell::new(0),
             mirrors: Cell::default(),
             handshakes: Cell::new((0, 0)),
+            datagrams: Cell::default(),
             access_log: RefCell::default(),
             access_log_dropped: Cell::new(0),
             dirty: Cell::new(false),
@@ -184,6 +186,7 @@ impl Recorder {
             retries: self.retries.take(),
             mirrors: self.mirrors.take(),
             tls_handshakes: self.handshakes.take(),
+            datagrams: self.datagrams.take(),
             access_log: self.access_log.take(),
             access_log_dropped: self.access_log_dropped.take(),
         }
@@ -209,6 +212,16 @@ impl Recorder {
         let counts = self.faults.replace([0; Fault::ALL.len()]);
         let named = Fault::ALL.iter().zip(counts).filter(|(_, count)| *count > 0);
         named.map(|(fault, count)| (fault.code(), count)).collect()
+    }
+
+    /// A UDP port moved datagrams.
+    pub(crate) fn datagrams(&self, counts: &Datagrams) {
+        if METRICS {
+            let mut sums = self.datagrams.get();
+            sums.add(counts);
+            self.datagrams.set(sums);
+            self.dirty.set(true);
+        }
     }
 
     fn count(&self, counter: &Cell<u64>) {

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use proxy::ir::Protocol;
+
+pub use crate::udp::counts::{Datagrams, Direction, Dropped};
 pub use runtime::socket::Transport;
 
 /// What a shard says.
@@ -28,6 +30,8 @@ pub struct Report {
     pub listeners: Vec<ListenState>,
     /// Client connections open now.
     pub connections: u64,
+    /// Clients' sessions on UDP ports now.
+    pub udp_sessions: u64,
     /// Pooled idle upstream connections now.
     pub upstream_idle: u64,
     /// Increments since the last report.
@@ -88,6 +92,8 @@ pub struct Activity {
     pub mirrors: [u64; MirrorEnd::ALL.len()],
     /// TLS handshakes completed and failed.
     pub tls_handshakes: (u64, u64),
+    /// What UDP ports did.
+    pub datagrams: Datagrams,
     /// Access log lines, whole, newline-terminated.
     pub access_log: Vec<u8>,
     /// Access log lines dropped because the buffer was full.

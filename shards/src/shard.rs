@@ -21,6 +21,7 @@ use crate::race::race;
 use crate::recorder::Recorder;
 use crate::report::{Phase, Report};
 use crate::scratch::Scratches;
+use crate::udp;
 use crate::upstream::pool::Pool;
 use crate::watch::Watches;
 use crate::{Published, SEED_STRIDE};
@@ -39,6 +40,7 @@ pub(crate) struct Shard<R: Runtime> {
     pub(crate) sockets: RefCell<HashMap<PortKey, Socket, RandomState>>,
     /// Copies of requests on their way to mirrors.
     pub(crate) mirrors: Cell<u32>,
+    pub(crate) udp: udp::Workplace,
     connections: Cell<u64>,
     connections_max: u64,
     draining_since: Cell<Option<Instant>>,
@@ -54,6 +56,7 @@ pub(crate) struct Start {
     pub(crate) ticket_seed: [u8; 32],
     pub(crate) system_roots: Vec<Vec<u8>>,
     pub(crate) connections_max: u64,
+    pub(crate) udp: udp::Limits,
     pub(crate) clock: Clock,
     pub(crate) epochs: Receiver<Published>,
     pub(crate) reports: Sender<Report>,
@@ -81,6 +84,7 @@ pub(crate) async fn run<R: Runtime>(start: Start) {
         recorder: Recorder::new(start.index, start.clock),
         sockets: RefCell::default(),
         mirrors: Cell::new(0),
+        udp: udp::Workplace::new(start.udp),
         connections: Cell::new(0),
         connections_max: start.connections_max,
         draining_since: Cell::new(None),
@@ -115,6 +119,8 @@ async fn tick<R: Runtime>(shard: &Rc<Shard<R>>) {
         count += 1;
         shard.deadlines.expire(now);
         shard.watches.tick();
+        shard.expire_sessions(now);
+        let moved = shard.udp.moved();
         if count.is_multiple_of(TICKS_PER_SWEEP) {
             shard.sweep(now);
         }
@@ -123,7 +129,8 @@ async fn tick<R: Runtime>(shard: &Rc<Shard<R>>) {
         }
         if let Some(since) = shard.draining_since.get() {
             let limit = shard.installed().epoch.settings.drain.unwrap_or_default();
-            quiet_ticks = if shard.connections.get() == 0 { quiet_ticks + 1 } else { 0 };
+            let quiet = shard.connections.get() == 0 && !moved;
+            quiet_ticks = if quiet { quiet_ticks + 1 } else { 0 };
             if quiet_ticks >= DRAIN_QUIET_TICKS || now.saturating_duration_since(since) >= limit {
                 return;
             }
@@ -174,6 +181,16 @@ impl<R: Runtime> Shard<R> {
         self.report(self.phase());
     }
 
+    /// Ends UDP sessions that nothing moved in.
+    fn expire_sessions(&self, now: Instant) {
+        let idle_max = self.installed().epoch.settings.timeouts.udp_idle;
+        for socket in self.sockets.borrow().values() {
+            if let Socket::Open { udp: Some(port), .. } = socket {
+                port.expire(self, now, idle_max);
+            }
+        }
+    }
+
     fn sweep(self: &Rc<Self>, now: Instant) {
         let installed = self.installed();
         let idle_max = installed.epoch.settings.timeouts.upstream_idle;
@@ -209,6 +226,7 @@ impl<R: Runtime> Shard<R> {
             phase,
             listeners: install::listen_states(self),
             connections: self.connections.get(),
+            udp_sessions: self.udp.sessions() as u64,
             upstream_idle: self.pool.len(),
             activity: self.recorder.take(&installed),
         });
@@ -218,5 +236,5 @@ impl<R: Runtime> Shard<R> {
 const TICK: Duration = Duration::from_millis(100);
 const TICKS_PER_SWEEP: u64 = 10;
 const TICKS_PER_REPORT: u64 = 3;
-/// A draining shard ends after this many ticks without a connection.
+/// A draining shard ends after this many ticks without a connection and without a datagram.
 const DRAIN_QUIET_TICKS: u32 = 2;

@@ -98,6 +98,7 @@ fn shard_json(index: usize, core: Option<CoreId>, shard: &ShardState) -> Value {
         "install_lag_ms": shard.install_lag.as_secs_f64() * 1e3,
         "phase": phase(shard.phase),
         "connections": shard.connections,
+        "udp_sessions": shard.udp_sessions,
         "upstream_idle": shard.upstream_idle,
         "listeners": listeners
             .map(|l| json!({

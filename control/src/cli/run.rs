@@ -303,6 +303,10 @@ pub struct TimeoutArgs {
     #[arg(long, env = "RINGWAY_TIMEOUT_UPSTREAM_IDLE", hide_env_values = true, value_name = "TIME",
           value_parser = value::duration, default_value = "60s")]
     pub timeout_upstream_idle: Duration,
+    /// A UDP session ends when nothing moves in it for this time
+    #[arg(long, env = "RINGWAY_TIMEOUT_UDP_IDLE", hide_env_values = true, value_name = "TIME",
+          value_parser = value::duration, default_value = "60s")]
+    pub timeout_udp_idle: Duration,
     /// After SIGTERM what is still open is cut after this time
     #[arg(long, env = "RINGWAY_DRAIN_TIMEOUT", hide_env_values = true, value_name = "TIME",
           value_parser = value::duration, default_value = "30s")]
@@ -352,6 +356,7 @@ impl ServeArgs {
                 response_stall: times.timeout_response_stall,
                 connect: times.timeout_connect,
                 upstream_idle: times.timeout_upstream_idle,
+                udp_idle: times.timeout_udp_idle,
             },
         }
     }
@@ -386,6 +391,7 @@ mod tests {
             "--timeout-response-stall=5s",
             "--timeout-connect=6s",
             "--timeout-upstream-idle=7s",
+            "--timeout-udp-idle=8s",
         ];
         let times = run(&flags).serve.settings().timeouts;
         let all = [
@@ -396,8 +402,9 @@ mod tests {
             times.response_stall,
             times.connect,
             times.upstream_idle,
+            times.udp_idle,
         ];
-        assert_eq!(all, [1, 2, 3, 4, 5, 6, 7].map(Duration::from_secs));
+        assert_eq!(all, [1, 2, 3, 4, 5, 6, 7, 8].map(Duration::from_secs));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use crate::kube::Watch;
 use crate::metrics::count;
+use crate::report::{Datagrams, Direction};
 use crate::state::ShardState;
 
 /// One metric.
@@ -45,6 +46,8 @@ pub(super) enum What {
     Watches(fn(&Watch) -> f64),
     Shard(fn(&ShardState) -> f64),
     TlsHandshakes,
+    Datagrams(fn(&Datagrams, Direction) -> u64),
+    DatagramsDropped,
     Mirrors,
     AccessLogDropped,
     Requests,
@@ -168,6 +171,55 @@ pub static ALL: &[Entry] = &[
         &["result"],
         "TLS handshakes with clients: completed or failed.",
         What::TlsHandshakes,
+    ),
+    entry(
+        "ringway_udp_sessions",
+        Kind::Gauge,
+        SHARD,
+        "Sessions of clients on UDP listeners now.",
+        What::Shard(|s| count(s.udp_sessions)),
+    ),
+    entry(
+        "ringway_udp_sessions_opened_total",
+        Kind::Counter,
+        SHARD,
+        "Sessions that began on UDP listeners.",
+        What::Shard(|s| count(s.counts.datagrams.opened)),
+    ),
+    entry(
+        "ringway_udp_sessions_evicted_total",
+        Kind::Counter,
+        SHARD,
+        "UDP sessions that ended to make room for others: at the limit, or out of descriptors.",
+        What::Shard(|s| count(s.counts.datagrams.evicted)),
+    ),
+    entry(
+        "ringway_udp_sessions_failed_total",
+        Kind::Counter,
+        SHARD,
+        "UDP sessions that ended because their endpoint was found gone (an ICMP error).",
+        What::Shard(|s| count(s.counts.datagrams.failed)),
+    ),
+    entry(
+        "ringway_udp_datagrams_total",
+        Kind::Counter,
+        &["direction"],
+        "Datagrams sent on: to_backend or to_client.",
+        What::Datagrams(|datagrams, direction| datagrams.datagrams[direction as usize]),
+    ),
+    entry(
+        "ringway_udp_bytes_total",
+        Kind::Counter,
+        &["direction"],
+        "Bytes in the datagrams sent on: to_backend or to_client.",
+        What::Datagrams(|datagrams, direction| datagrams.bytes[direction as usize]),
+    ),
+    entry(
+        "ringway_udp_dropped_total",
+        Kind::Counter,
+        &["reason"],
+        "Datagrams dropped: no_route, backend_invalid, no_endpoints, connect_failed (the endpoint cannot be reached), full (no room for another session), loop (from or to a UDP listener of this gateway), source_port (it was 0), unsent (the kernel's buffers are full, or it is too long for the way).",
+        What::DatagramsDropped,
     ),
     entry(
         "ringway_upstream_connections_idle",

@@ -18,7 +18,7 @@ use prometheus::{Registry, TextEncoder};
 
 use self::catalog::{Entry, Kind};
 use self::process::Process;
-use crate::report::{MirrorEnd, Stage};
+use crate::report::{Direction, Dropped, MirrorEnd, Stage};
 use crate::state::{Life, ShardState, Shared, State};
 
 /// Series of one scrape with up to eight shards and any number of listeners and routes.
@@ -125,6 +125,16 @@ fn samples(entry: &Entry, state: &State, process: &Process) -> Vec<Metric> {
         }
         W::Shard(read) => per_shard(entry, state, read),
         W::TlsHandshakes => tls(entry, state),
+        W::Datagrams(read) => {
+            let sum = |direction| sum(state, |s| read(&s.counts.datagrams, direction));
+            let all = Direction::ALL.into_iter();
+            all.map(|direction| entry.sample(&[direction.name()], sum(direction))).collect()
+        }
+        W::DatagramsDropped => {
+            let sum = |why| sum(state, |s| s.counts.datagrams.dropped[why as usize]);
+            let all = Dropped::ALL.into_iter();
+            all.map(|why| entry.sample(&[why.name()], sum(why))).collect()
+        }
         W::Mirrors => mirrors(entry, state),
         W::AccessLogDropped => one(count(
             state.access_log_dropped
@@ -157,6 +167,10 @@ fn samples(entry: &Entry, state: &State, process: &Process) -> Vec<Metric> {
 fn per_shard(entry: &Entry, state: &State, read: fn(&ShardState) -> f64) -> Vec<Metric> {
     let shards = state.shards.iter().enumerate();
     shards.map(|(i, shard)| entry.sample(&[&i.to_string()], read(shard))).collect()
+}
+
+fn sum(state: &State, read: impl Fn(&ShardState) -> u64) -> f64 {
+    count(state.shards.iter().map(read).sum())
 }
 
 fn tls(entry: &Entry, state: &State) -> Vec<Metric> {

@@ -32,6 +32,7 @@ pub(crate) fn report(shard: usize, installed: u64) -> Report {
             error: None,
         }],
         connections: 3,
+        udp_sessions: 1,
         upstream_idle: 1,
         activity: Activity::default(),
     }

@@ -60,6 +60,7 @@ pub struct Timeouts {
     pub response_stall: Duration,
     pub connect: Duration,
     pub upstream_idle: Duration,
+    pub udp_idle: Duration,
 }
 
 /// One listening socket's listeners, compiled.
@@ -211,6 +212,7 @@ impl Default for Timeouts {
             response_stall: l::RESPONSE_STALL_TIMEOUT,
             connect: l::CONNECT_TIMEOUT,
             upstream_idle: l::UPSTREAM_IDLE_TIMEOUT,
+            udp_idle: l::UDP_IDLE_TIMEOUT,
         }
     }
 }

@@ -58,6 +58,8 @@ impl World {
             ticket_seed: [7; 32],
             system_roots: Vec::new(),
             connections_max: 10_000,
+            udp_sessions_max: 1_000,
+            udp_sessions_shard_max: 1_000,
         };
         let (shards, reports) = Shards::start(&options).expect("shards start");
         let port = ir.ports[0].port;
