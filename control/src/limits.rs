@@ -62,6 +62,7 @@ const fn changed_by(mut limit: Limit, flag: &'static str) -> Limit {
 #[must_use]
 pub fn all() -> Vec<Limit> {
     let mut all = sizes();
+    all.extend(shared());
     all.extend(h2());
     all.extend(times());
     all.extend(operation());
@@ -121,6 +122,13 @@ fn sizes() -> Vec<Limit> {
             Bytes(l::RELAY_BYTES_MAX as u64),
             "reading pauses until the other side has taken some",
         ),
+    ]
+}
+
+/// What holds for more than one message.
+fn shared() -> Vec<Limit> {
+    use Value::{Bytes, Count};
+    vec![
         limit(
             "BODY_WITH_HEAD_BYTES_MAX",
             Bytes(l::BODY_WITH_HEAD_BYTES_MAX as u64),

@@ -53,7 +53,7 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Serve the quickstart with backends of its own, and print curl lines to try
     #[command(after_help = "Ctrl-C drains and prints the latency of every shard.")]
-    Demo(ServeArgs),
+    Demo(Box<ServeArgs>),
     /// Validate YAML offline: every mistake, with file, line, column and what is allowed
     #[command(after_help = "Exit status is 1 if there is any mistake.")]
     Check(CheckArgs),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use control::report::{
-    Activity, ListenState, ListenerRequests, MirrorEnd, Phase, Report, Stage, Transport,
+    Activity, Datagrams, Dropped, ListenState, ListenerRequests, MirrorEnd, Phase, Report, Stage,
+    Transport,
 };
 use control::state::{About, Shared, State};
 use hdrhistogram::Histogram;
@@ -64,6 +65,14 @@ pub(crate) fn busy(shard: usize, installed: u64, listeners: usize) -> Report {
         retries: 2,
         mirrors: [3; MirrorEnd::ALL.len()],
         tls_handshakes: (7, 8),
+        datagrams: Datagrams {
+            datagrams: [11, 12],
+            bytes: [13, 14],
+            dropped: [15; Dropped::ALL.len()],
+            opened: 16,
+            evicted: 17,
+            failed: 18,
+        },
         access_log: b"{}\n".to_vec(),
         access_log_dropped: 9,
     };
