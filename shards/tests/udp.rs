@@ -135,12 +135,9 @@ fn simple(endpoints: &[SocketAddr]) -> ir::Ir {
 fn limited(backend: Backend, ir: &ir::Ir, shards: usize, sessions: (usize, usize)) -> World {
     let options = Options {
         cores: vec![None; shards],
-        backend,
-        seed: 7,
-        ticket_seed: [7; 32],
-        connections_max: 1_000,
         udp_sessions_max: sessions.0,
         udp_sessions_shard_max: sessions.1,
+        ..support::options(backend)
     };
     let (shards_, reports) = Shards::start(&options).unwrap();
     let epoch = Arc::new(Epoch::compile(1, ir, Settings::default(), None));

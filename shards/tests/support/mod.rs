@@ -40,6 +40,20 @@ pub(crate) fn backends() -> Vec<Backend> {
     all
 }
 
+/// One shard that nothing limits.
+pub(crate) fn options(backend: Backend) -> Options {
+    Options {
+        cores: vec![None],
+        backend,
+        seed: 7,
+        ticket_seed: [7; 32],
+        system_roots: Vec::new(),
+        connections_max: 10_000,
+        udp_sessions_max: 10_000,
+        udp_sessions_shard_max: 10_000,
+    }
+}
+
 /// Running shards with one plain port.
 pub(crate) struct World {
     pub(crate) address: SocketAddr,
@@ -51,17 +65,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn start(backend: Backend, ir: &ir::Ir, settings: Settings) -> Self {
-        let options = Options {
-            cores: vec![None],
-            backend,
-            seed: 7,
-            ticket_seed: [7; 32],
-            system_roots: Vec::new(),
-            connections_max: 10_000,
-            udp_sessions_max: 1_000,
-            udp_sessions_shard_max: 1_000,
-        };
-        let (shards, reports) = Shards::start(&options).expect("shards start");
+        let (shards, reports) = Shards::start(&options(backend)).expect("shards start");
         let port = ir.ports[0].port;
         let epoch = Arc::new(Epoch::compile(1, ir, settings, None));
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
