@@ -64,6 +64,7 @@ pub fn all() -> Vec<Limit> {
     let mut all = sizes();
     all.extend(shared());
     all.extend(h2());
+    all.extend(attempts());
     all.extend(times());
     all.extend(operation());
     all.extend(cluster());
@@ -140,19 +141,9 @@ fn shared() -> Vec<Limit> {
             "a longer request body is neither sent again by a rule's retry nor mirrored",
         ),
         limit(
-            "MIRRORS_IN_FLIGHT_MAX",
-            Count(l::MIRRORS_IN_FLIGHT_MAX.into(), "copies a shard"),
-            "more are left out and counted in ringway_mirrors_total",
-        ),
-        limit(
             "UDP_SESSIONS_MAX",
             Count(l::UDP_SESSIONS_MAX as u64, "sessions a listener"),
             "the longest idle session makes room; each shard has its share",
-        ),
-        limit(
-            "RETRY_ATTEMPTS_MAX",
-            Count(l::RETRY_ATTEMPTS_MAX.into(), "retries a request"),
-            "a rule whose retry asks for more is refused",
         ),
     ]
 }
@@ -209,6 +200,28 @@ fn h2() -> Vec<Limit> {
     ]
 }
 
+/// How often something is done.
+fn attempts() -> Vec<Limit> {
+    use Value::Count;
+    vec![
+        limit(
+            "MIRRORS_IN_FLIGHT_MAX",
+            Count(l::MIRRORS_IN_FLIGHT_MAX.into(), "copies a shard"),
+            "more are left out and counted in ringway_mirrors_total",
+        ),
+        limit(
+            "RETRY_ATTEMPTS_MAX",
+            Count(l::RETRY_ATTEMPTS_MAX.into(), "retries a request"),
+            "a rule whose retry asks for more is refused",
+        ),
+        limit(
+            "STREAM_ATTEMPTS_MAX",
+            Count(l::STREAM_ATTEMPTS_MAX.into(), "endpoints"),
+            "a TCP or TLS stream that none of them accepts is reset",
+        ),
+    ]
+}
+
 fn times() -> Vec<Limit> {
     use Value::{Rate, Time};
     let time = |name, value, beyond, flag| changed_by(limit(name, Time(value), beyond), flag);
@@ -261,6 +274,12 @@ fn times() -> Vec<Limit> {
             "--timeout-upstream-idle",
         ),
         time("UDP_IDLE_TIMEOUT", l::UDP_IDLE_TIMEOUT, "the session ends", "--timeout-udp-idle"),
+        time(
+            "STREAM_IDLE_TIMEOUT",
+            l::STREAM_IDLE_TIMEOUT,
+            "a TCP or TLS stream on which nothing moves is reset",
+            "--timeout-stream-idle",
+        ),
         time(
             "DRAIN_TIMEOUT",
             l::DRAIN_TIMEOUT,

@@ -15,7 +15,7 @@ use runtime::cores::CoreId;
 use crate::histograms::Histograms;
 use crate::kube::Watches;
 use crate::report::{
-    Activity, Datagrams, ListenState, MirrorEnd, Phase, Report, Transport, transport,
+    Activity, Datagrams, ListenState, MirrorEnd, Phase, Report, StreamCounts, Transport, transport,
 };
 use crate::translate::Statuses;
 
@@ -148,6 +148,8 @@ pub struct State {
     pub shards: Vec<ShardState>,
     /// Requests by listener label and status class.
     pub requests: BTreeMap<Arc<str>, [u64; 6]>,
+    /// TCP and TLS streams by listener, labelled alike.
+    pub streams: BTreeMap<Arc<str>, StreamCounts>,
     /// Answers and ends of our own, by reason code.
     pub faults: BTreeMap<&'static str, u64>,
     /// Access log lines dropped by the writer, beyond those that shards dropped.
@@ -200,6 +202,7 @@ impl State {
             published_at: None,
             shards: (0..shards).map(|_| ShardState::new()).collect(),
             requests: BTreeMap::new(),
+            streams: BTreeMap::new(),
             faults: BTreeMap::new(),
             access_log_dropped: 0,
             histograms,
@@ -233,25 +236,29 @@ impl State {
             *self.faults.entry(code).or_default() += count;
         }
         self.add_requests(&report.activity);
+        self.add_streams(&report.activity);
     }
 
-    /// A label once given stays given, so that no counter ever falls.
     fn add_requests(&mut self, activity: &Activity) {
         let mut requests: Vec<_> = activity.requests.iter().collect();
         requests.sort_by(|a, b| a.listener.cmp(&b.listener));
         for one in requests {
-            let known = self.requests.contains_key(&one.listener);
-            let labels =
-                self.requests.len() - usize::from(self.requests.contains_key(LISTENER_OTHER));
-            let label = if known || labels < LISTENER_LABELS_MAX {
-                Arc::clone(&one.listener)
-            } else {
-                Arc::from(LISTENER_OTHER)
-            };
-            let sums = self.requests.entry(label).or_default();
+            let sums = labelled(&mut self.requests, &one.listener);
             for (sum, count) in sums.iter_mut().zip(one.by_class) {
                 *sum += count;
             }
+        }
+    }
+
+    fn add_streams(&mut self, activity: &Activity) {
+        let mut streams: Vec<_> = activity.streams.iter().collect();
+        streams.sort_by(|a, b| a.listener.cmp(&b.listener));
+        for one in streams {
+            let (sums, counts) = (labelled(&mut self.streams, &one.listener), one.counts);
+            sums.ended += counts.ended;
+            sums.lasted += counts.lasted;
+            sums.bytes_in += counts.bytes_in;
+            sums.bytes_out += counts.bytes_out;
         }
     }
 
@@ -291,6 +298,18 @@ impl State {
             }
         }
     }
+}
+
+/// The sums of `listener`. A label once given stays given, so that no counter ever falls.
+fn labelled<'s, T: Default>(sums: &'s mut BTreeMap<Arc<str>, T>, listener: &Arc<str>) -> &'s mut T {
+    let known = sums.contains_key(listener);
+    let labels = sums.len() - usize::from(sums.contains_key(LISTENER_OTHER));
+    let label = if known || labels < LISTENER_LABELS_MAX {
+        Arc::clone(listener)
+    } else {
+        Arc::from(LISTENER_OTHER)
+    };
+    sums.entry(label).or_default()
 }
 
 impl ShardState {

@@ -41,6 +41,8 @@ pub enum Fault {
     Redirect(u16),
     /// The exchange took longer than the rule allows.
     RequestTimeout,
+    /// Nothing moved on a stream for its idle limit.
+    StreamIdle,
     /// The TLS handshake failed.
     TlsHandshake,
     /// The backend's answer was malformed.
@@ -55,7 +57,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault once, with representative statuses, for documentation and tests.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::BackendInvalid,
         Self::BackendTimeout,
         Self::BodyTooSlow,
@@ -72,6 +74,7 @@ impl Fault {
         Self::Preflight,
         Self::Redirect(302),
         Self::RequestTimeout,
+        Self::StreamIdle,
         Self::TlsHandshake,
         Self::UpstreamMalformed,
         Self::UpstreamReset,
@@ -99,6 +102,7 @@ impl Fault {
             Self::Preflight => "cors_preflight",
             Self::Redirect(_) => "redirect",
             Self::RequestTimeout => "request_timeout",
+            Self::StreamIdle => "stream_idle",
             Self::TlsHandshake => "tls_handshake",
             Self::UpstreamMalformed => "upstream_malformed",
             Self::UpstreamReset => "upstream_reset",
@@ -125,6 +129,7 @@ impl Fault {
             Self::Preflight => Some(204),
             Self::ClientGone
             | Self::ClientTooSlow
+            | Self::StreamIdle
             | Self::TlsHandshake
             | Self::UpstreamTruncated => None,
         }
@@ -165,6 +170,7 @@ impl Fault {
             | Self::Preflight
             | Self::Redirect(_)
             | Self::RequestTimeout
+            | Self::StreamIdle
             | Self::TlsHandshake => false,
         }
     }
@@ -178,7 +184,9 @@ impl Fault {
                 "A try at the backend took longer than the rule's `timeouts.backendRequest`."
             }
             Self::BodyTooSlow => "The request body came slower than the least rate.",
-            Self::ClientGone => "The client left before its answer was complete.",
+            Self::ClientGone => {
+                "The client left before its answer was complete, or reset its stream."
+            }
             Self::ClientTooSlow => "The client took its response slower than the least rate.",
             Self::ConnectFailed => "No endpoint of the backend accepted a connection.",
             Self::ConnectTimeout => {
@@ -189,13 +197,16 @@ impl Fault {
             Self::Malformed(_) => "The request breaks HTTP or a public limit.",
             Self::Misdirected => "The host belongs to another listener than the TLS session's.",
             Self::NoEndpoints => "The backend has no ready endpoint.",
-            Self::NoRoute => "No rule matches the request.",
+            Self::NoRoute => "No rule matches the request, or no route takes the stream.",
             Self::Preflight => "A CORS filter answered a preflight request.",
             Self::Redirect(_) => "A RequestRedirect filter answered.",
             Self::RequestTimeout => "The exchange took longer than the rule's `timeouts.request`.",
+            Self::StreamIdle => "Nothing moved on a TCP or TLS stream for the idle limit.",
             Self::TlsHandshake => "The TLS handshake failed.",
             Self::UpstreamMalformed => "The backend's answer breaks HTTP.",
-            Self::UpstreamReset => "The backend closed the connection before it answered.",
+            Self::UpstreamReset => {
+                "The backend closed the connection before it answered, or reset a stream."
+            }
             Self::UpstreamTls(_) => {
                 "The TLS handshake with the backend failed, or its certificate was refused."
             }

@@ -73,6 +73,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A UDP session ends when nothing moves in it for this time, in neither direction.
 pub const UDP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A TCP or TLS stream is reset when nothing moves for this time, in neither direction.
+pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Endpoints that one TCP or TLS stream is tried at.
+pub const STREAM_ATTEMPTS_MAX: u16 = 3;
 /// A drain ends after this time.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -5,10 +5,12 @@
 //! without any of HTTP. Invariant: every decision comes from the one epoch it was started with.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::balance::{EndpointId, Local};
-use crate::epoch::{Backend, Epoch, StreamRoute};
+use crate::epoch::slots::Lease;
+use crate::epoch::{Backend, Epoch, Listener, StreamRoute};
 use crate::fault::Fault;
 
 /// Where a connection or flow goes.
@@ -21,6 +23,22 @@ pub struct Pick<'e> {
     /// Its address.
     pub address: SocketAddr,
     slot: u32,
+}
+
+/// What a stream keeps of the epoch that it began with. It may last for days: whole epochs would pile
+/// up behind such streams.
+#[derive(Clone, Debug)]
+pub struct Labels {
+    /// Name of the listener.
+    pub listener: Arc<str>,
+    /// Slot of the listener's counters.
+    pub slot: u32,
+    /// Name of the route that took it, if one did.
+    pub route: Option<Arc<str>>,
+    /// Name of the backend that was picked, if one was.
+    pub backend: Option<Arc<str>>,
+    /// Keeps the slot.
+    _lease: Arc<Lease>,
 }
 
 /// Picks a backend of `route` by weight, and an endpoint of it.
@@ -50,5 +68,19 @@ impl Pick<'_> {
     pub fn elsewhere(&self, local: &mut Local, now: Instant) -> Option<Self> {
         let (endpoint, address) = local.pick_endpoint(self.slot, Some(self.endpoint), now)?;
         (endpoint != self.endpoint).then_some(Self { endpoint, address, ..*self })
+    }
+}
+
+impl Labels {
+    /// The names of what was decided so far.
+    #[must_use]
+    pub fn new(listener: &Listener, route: Option<&StreamRoute>, pick: Option<&Pick<'_>>) -> Self {
+        Self {
+            listener: Arc::clone(&listener.name),
+            slot: listener.slot,
+            route: route.map(|route| Arc::clone(&route.name)),
+            backend: pick.map(|pick| Arc::clone(&pick.backend.name)),
+            _lease: Arc::clone(listener.lease()),
+        }
     }
 }

@@ -7,11 +7,12 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use proxy::ir::Protocol;
 use runtime::{Listener, Runtime};
 
-use crate::downstream;
 use crate::install::PortKey;
 use crate::shard::Shard;
+use crate::{downstream, stream};
 
 pub(crate) async fn run<R: Runtime>(
     shard: Rc<Shard<R>>,
@@ -22,7 +23,14 @@ pub(crate) async fn run<R: Runtime>(
     while !stopped.get() {
         match listener.accept().await {
             Ok(connection) if shard.admit() => {
-                R::spawn(downstream::serve(Rc::clone(&shard), port, connection));
+                let protocol = shard.installed().port(port).map(|port| port.protocol);
+                let shard = Rc::clone(&shard);
+                match protocol {
+                    Some(Protocol::Tcp) => R::spawn(stream::serve(shard, port, connection)),
+                    Some(Protocol::Http | Protocol::Tls | Protocol::Udp) | None => {
+                        R::spawn(downstream::serve(shard, port, connection));
+                    }
+                }
             }
             Ok(_full) => shard.recorder.refused(),
             Err(_) if stopped.get() => return,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use proxy::fault::Fault;
 use proxy::http::RequestHead;
 
+use crate::stream::Record;
 use crate::trace::Trace;
 
 /// Ties the monotonic clock of shards to wall-clock time, once at the start.
@@ -71,6 +72,45 @@ impl Line<'_> {
         }
         object.close();
     }
+}
+
+/// Appends the line of a stream.
+pub(crate) fn write_stream(
+    record: &Record,
+    (shard, epoch): (usize, u64),
+    clock: Clock,
+    now: Instant,
+    out: &mut Vec<u8>,
+) {
+    let received = record.received.saturating_duration_since(clock.monotonic);
+    let mut object = Object::open(out);
+    object.micros("time_unix_us", clock.since_unix_epoch + received);
+    object.number("shard", shard as u64);
+    object.number("epoch", epoch);
+    object.text("client", record.client.to_string().as_bytes());
+    let labels = record.labels.as_ref();
+    object.text("listener", labels.map_or("-", |labels| &labels.listener).as_bytes());
+    object.text("stream", record.kind.name().as_bytes());
+    if let Some(sni) = &record.sni {
+        object.text("sni", sni.as_bytes());
+    }
+    object.text("reason", record.fault.map_or("-", |fault| fault.code()).as_bytes());
+    if let Some(route) = labels.and_then(|labels| labels.route.as_ref()) {
+        object.text("route", route.as_bytes());
+    }
+    let backend = labels.and_then(|labels| labels.backend.as_ref());
+    if let (Some(backend), Some(endpoint)) = (backend, record.endpoint) {
+        object.text("backend", backend.as_bytes());
+        object.text("endpoint", endpoint.to_string().as_bytes());
+        object.number("attempts", u64::from(record.attempts));
+    }
+    object.number("bytes_in", record.moved.0);
+    object.number("bytes_out", record.moved.1);
+    if let Some(connected) = record.connected {
+        object.micros("connect_us", connected - record.received);
+    }
+    object.micros("total_us", now - record.received);
+    object.close();
 }
 
 /// A JSON object being appended.

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::cut::Cut;
+use crate::stream::relay::{Flow, Idle};
 
 /// All deadlines of one shard.
 #[derive(Debug)]
@@ -39,7 +40,17 @@ struct Slot {
     /// Ends only the receiving side.
     reading: bool,
     fired: bool,
-    cut: Option<Cut>,
+    ends: Ends,
+}
+
+/// What a deadline ends.
+#[derive(Debug)]
+enum Ends {
+    /// The slot is free.
+    Nothing,
+    Side(Cut),
+    /// Both connections of a flow, once nothing moves.
+    Flow(Box<Idle>),
 }
 
 /// A deadline that moves on while the peer takes enough bytes.
@@ -58,8 +69,24 @@ impl Deadlines {
 
     /// A deadline (not set yet) that ends the side of `cut`.
     pub(crate) fn register(self: &Rc<Self>, cut: impl Into<Cut>) -> Deadline {
-        let cut = Some(cut.into());
-        let slot = Slot { at: None, pace: None, reading: false, fired: false, cut };
+        self.take(Slot::new(Ends::Side(cut.into())))
+    }
+
+    /// Cuts `flow` when nothing moves on it for `limit`.
+    pub(crate) fn watch(
+        self: &Rc<Self>,
+        flow: Rc<Flow>,
+        now: Instant,
+        limit: Duration,
+    ) -> Deadline {
+        let idle = Idle::new(flow, limit);
+        let at = idle.next(now);
+        let deadline = self.take(Slot::new(Ends::Flow(Box::new(idle))));
+        deadline.set(at);
+        deadline
+    }
+
+    fn take(self: &Rc<Self>, slot: Slot) -> Deadline {
         let mut slab = self.slab.borrow_mut();
         let index = match slab.free.pop() {
             Some(index) => {
@@ -95,8 +122,10 @@ impl Deadlines {
     /// Ends every connection that has a deadline registered (the drain limit).
     pub(crate) fn abort_all(&self) {
         for slot in &mut self.slab.borrow_mut().slots {
-            if let Some(cut) = &slot.cut {
-                cut.end();
+            match &slot.ends {
+                Ends::Nothing => {}
+                Ends::Side(cut) => cut.end(),
+                Ends::Flow(idle) => idle.flow.reset(),
             }
         }
     }
@@ -142,15 +171,26 @@ impl Deadline {
 impl Drop for Deadline {
     fn drop(&mut self) {
         let mut slab = self.deadlines.slab.borrow_mut();
-        slab.slots[self.index as usize] =
-            Slot { at: None, pace: None, reading: false, fired: false, cut: None };
+        slab.slots[self.index as usize] = Slot::new(Ends::Nothing);
         slab.free.push(self.index);
     }
 }
 
 impl Slot {
+    const fn new(ends: Ends) -> Self {
+        Self { at: None, pace: None, reading: false, fired: false, ends }
+    }
+
     fn pass(&mut self, now: Instant) {
-        let Some(cut) = &self.cut else { return };
+        let cut = match &mut self.ends {
+            Ends::Nothing => return,
+            Ends::Side(cut) => cut,
+            Ends::Flow(idle) => {
+                self.fired = idle.look();
+                self.at = (!self.fired).then(|| idle.next(now));
+                return;
+            }
+        };
         if let Some(pace) = &mut self.pace
             && let Some(acked) = cut.bytes_acked()
         {

@@ -20,6 +20,7 @@ mod relay;
 pub mod report;
 mod scratch;
 mod shard;
+mod stream;
 mod trace;
 mod transport;
 mod udp;

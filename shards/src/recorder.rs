@@ -11,7 +11,10 @@ use proxy::http::RequestHead;
 
 use crate::access_log::{self, Clock};
 use crate::install::Installed;
-use crate::report::{Activity, Datagrams, ListenerRequests, MirrorEnd, Stage};
+use crate::report::{
+    Activity, Datagrams, ListenerRequests, ListenerStreams, MirrorEnd, Stage, StreamCounts,
+};
+use crate::stream::Record;
 use crate::trace::Trace;
 
 /// Counters and histograms since the last report.
@@ -22,6 +25,8 @@ pub(crate) struct Recorder {
     stages: RefCell<Box<Stages>>,
     /// By listener slot + 1; 0 counts requests that belong to no listener.
     requests: RefCell<Vec<[u64; 6]>>,
+    /// By listener slot.
+    streams: RefCell<Vec<StreamCounts>>,
     faults: RefCell<[u64; Fault::ALL.len()]>,
     accepted: Cell<u64>,
     refused: Cell<u64>,
@@ -45,6 +50,7 @@ impl Recorder {
             clock,
             stages: RefCell::new(empty_stages()),
             requests: RefCell::default(),
+            streams: RefCell::default(),
             faults: RefCell::new([0; Fault::ALL.len()]),
             accepted: Cell::new(0),
             refused: Cell::new(0),
@@ -78,12 +84,59 @@ impl Recorder {
         if let Some(fault) = trace.fault {
             self.fault(fault);
         }
+        let (shard, epoch) = (self.shard, installed.epoch.id);
+        self.log(installed, |log| {
+            let line = access_log::Line { shard, epoch, client, head };
+            line.write(trace, self.clock, now, log);
+        });
+    }
+
+    /// One stream is over.
+    pub(crate) fn stream(&self, record: &Record, now: Instant, installed: &Installed) {
+        if !METRICS {
+            return;
+        }
+        self.dirty.set(true);
+        if let Some(labels) = &record.labels {
+            self.stream_counts(labels.slot, |counts| {
+                counts.ended += 1;
+                counts.lasted += now.saturating_duration_since(record.received);
+            });
+        }
+        if let Some(fault) = record.fault {
+            self.fault(fault);
+        }
+        let (shard, epoch) = (self.shard, installed.epoch.id);
+        self.log(installed, |log| {
+            access_log::write_stream(record, (shard, epoch), self.clock, now, log);
+        });
+    }
+
+    /// Bytes of a stream moved, from the client or to it.
+    pub(crate) fn stream_moved(&self, slot: u32, from_client: bool, length: usize) {
+        if METRICS {
+            self.dirty.set(true);
+            self.stream_counts(slot, |counts| {
+                let bytes = if from_client { &mut counts.bytes_in } else { &mut counts.bytes_out };
+                *bytes += length as u64;
+            });
+        }
+    }
+
+    fn stream_counts(&self, slot: u32, change: impl FnOnce(&mut StreamCounts)) {
+        let slot = slot as usize;
+        let mut streams = self.streams.borrow_mut();
+        if streams.len() <= slot {
+            streams.resize(slot + 1, StreamCounts::default());
+        }
+        change(&mut streams[slot]);
+    }
+
+    fn log(&self, installed: &Installed, write: impl FnOnce(&mut Vec<u8>)) {
         if installed.epoch.settings.access_log {
             let mut log = self.access_log.borrow_mut();
             if log.len() < ACCESS_LOG_BYTES_MAX {
-                let line =
-                    access_log::Line { shard: self.shard, epoch: installed.epoch.id, client, head };
-                line.write(trace, self.clock, now, &mut log);
+                write(&mut log);
             } else {
                 bump(&self.access_log_dropped);
             }
@@ -178,6 +231,7 @@ impl Recorder {
         Activity {
             stages: active.then(|| self.stages.replace(empty_stages())),
             requests: self.take_requests(installed),
+            streams: self.take_streams(installed),
             faults: self.take_faults(),
             accepted: self.accepted.take(),
             refused: self.refused.take(),
@@ -205,6 +259,21 @@ impl Recorder {
         for listener in installed.epoch.ports.iter().flat_map(|port| &port.listeners) {
             take(listener.slot as usize + 1, &listener.name);
         }
+        out
+    }
+
+    /// What a listener did that is gone by now is nobody's.
+    fn take_streams(&self, installed: &Installed) -> Vec<ListenerStreams> {
+        let mut all = self.streams.borrow_mut();
+        let mut out = Vec::new();
+        for listener in installed.epoch.ports.iter().flat_map(|port| &port.listeners) {
+            let counts = all.get_mut(listener.slot as usize).map(std::mem::take);
+            if let Some(counts) = counts.filter(|counts| *counts != StreamCounts::default()) {
+                let listener = listener.name.clone();
+                out.push(ListenerStreams { listener, counts });
+            }
+        }
+        all.fill(StreamCounts::default());
         out
     }
 

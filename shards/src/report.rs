@@ -76,6 +76,8 @@ pub struct Activity {
     pub stages: Option<Box<[Histogram<u32>; Stage::ALL.len()]>>,
     /// Requests by listener.
     pub requests: Vec<ListenerRequests>,
+    /// TCP and TLS streams by listener.
+    pub streams: Vec<ListenerStreams>,
     /// Answers and ends of our own making, by reason code (`fault::Fault::code`).
     pub faults: Vec<(&'static str, u64)>,
     /// Client connections accepted.
@@ -108,6 +110,29 @@ pub struct ListenerRequests {
     pub listener: Arc<str>,
     /// By status class: 1xx to 5xx, then exchanges without any status (the client left).
     pub by_class: [u64; 6],
+}
+
+/// TCP and TLS streams of one listener.
+#[derive(Clone, Debug)]
+pub struct ListenerStreams {
+    /// `namespace/gateway/listener`.
+    #[expect(clippy::disallowed_types, reason = "listener names leave the shard with the report")]
+    pub listener: Arc<str>,
+    /// What they did.
+    pub counts: StreamCounts,
+}
+
+/// What streams did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamCounts {
+    /// Streams that ended, or never began.
+    pub ended: u64,
+    /// From accepted to ended, all of them together.
+    pub lasted: Duration,
+    /// Bytes from clients.
+    pub bytes_in: u64,
+    /// Bytes to clients.
+    pub bytes_out: u64,
 }
 
 /// A stage of an exchange.

@@ -307,6 +307,10 @@ pub struct TimeoutArgs {
     #[arg(long, env = "RINGWAY_TIMEOUT_UDP_IDLE", hide_env_values = true, value_name = "TIME",
           value_parser = value::duration, default_value = "60s")]
     pub timeout_udp_idle: Duration,
+    /// A TCP or TLS stream on which nothing moves is reset after this time
+    #[arg(long, env = "RINGWAY_TIMEOUT_STREAM_IDLE", hide_env_values = true, value_name = "TIME",
+          value_parser = value::duration, default_value = "1h")]
+    pub timeout_stream_idle: Duration,
     /// After SIGTERM what is still open is cut after this time
     #[arg(long, env = "RINGWAY_DRAIN_TIMEOUT", hide_env_values = true, value_name = "TIME",
           value_parser = value::duration, default_value = "30s")]
@@ -357,6 +361,7 @@ impl ServeArgs {
                 connect: times.timeout_connect,
                 upstream_idle: times.timeout_upstream_idle,
                 udp_idle: times.timeout_udp_idle,
+                stream_idle: times.timeout_stream_idle,
             },
         }
     }

@@ -5,7 +5,7 @@
 
 use crate::kube::Watch;
 use crate::metrics::count;
-use crate::report::{Datagrams, Direction};
+use crate::report::{Datagrams, Direction, StreamCounts};
 use crate::state::ShardState;
 
 /// One metric.
@@ -51,6 +51,8 @@ pub(super) enum What {
     Mirrors,
     AccessLogDropped,
     Requests,
+    Streams(fn(&StreamCounts) -> f64),
+    StreamBytes,
     Faults,
     UpstreamFailures,
     RequestDuration,
@@ -115,6 +117,27 @@ pub static ALL: &[Entry] = &[
         &["stage"],
         "The stages of an exchange over all shards: route (head received to routed), connect (routed to upstream connection in hand), first_byte (request sent to first byte of the response), relay (first byte to done).",
         What::StageDuration,
+    ),
+    entry(
+        "ringway_streams_total",
+        Kind::Counter,
+        &["listener"],
+        "TCP and TLS streams that ended or could not be relayed, by listener (labelled like ringway_requests_total).",
+        What::Streams(|streams| count(streams.ended)),
+    ),
+    entry(
+        "ringway_stream_seconds_total",
+        Kind::Counter,
+        &["listener"],
+        "From accepted to ended, summed over the streams of ringway_streams_total.",
+        What::Streams(|streams| streams.lasted.as_secs_f64()),
+    ),
+    entry(
+        "ringway_stream_bytes_total",
+        Kind::Counter,
+        &["listener", "direction"],
+        "Bytes that TCP and TLS streams moved, counted as they move: in (from clients) or out (to clients).",
+        What::StreamBytes,
     ),
     entry(
         "ringway_faults_total",

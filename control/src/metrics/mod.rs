@@ -22,7 +22,7 @@ use crate::report::{Direction, Dropped, MirrorEnd, Stage};
 use crate::state::{Life, ShardState, Shared, State};
 
 /// Series of one scrape with up to eight shards and any number of listeners and routes.
-pub const SERIES_MAX: usize = 500;
+pub const SERIES_MAX: usize = 600;
 
 /// Upper bounds of the duration buckets (seconds).
 pub const BUCKETS: [f64; 14] =
@@ -141,6 +141,11 @@ fn samples(entry: &Entry, state: &State, process: &Process) -> Vec<Metric> {
                 + state.shards.iter().map(|s| s.counts.access_log_dropped).sum::<u64>(),
         )),
         W::Requests => requests(entry, state),
+        W::Streams(read) => {
+            let streams = state.streams.iter();
+            streams.map(|(listener, counts)| entry.sample(&[listener], read(counts))).collect()
+        }
+        W::StreamBytes => stream_bytes(entry, state),
         W::Faults => faults(entry, state, |_| true),
         W::UpstreamFailures => faults(entry, state, catalog::is_upstream_failure),
         W::RequestDuration => (0..state.shards.len())
@@ -198,6 +203,15 @@ fn requests(entry: &Entry, state: &State) -> Vec<Metric> {
         }
     }
     out
+}
+
+fn stream_bytes(entry: &Entry, state: &State) -> Vec<Metric> {
+    let directions = state.streams.iter().flat_map(|(listener, counts)| {
+        [(listener, "in", counts.bytes_in), (listener, "out", counts.bytes_out)]
+    });
+    directions
+        .map(|(listener, direction, n)| entry.sample(&[listener, direction], count(n)))
+        .collect()
 }
 
 fn faults(entry: &Entry, state: &State, keep: fn(&str) -> bool) -> Vec<Metric> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use control::report::{
-    Activity, Datagrams, Dropped, ListenState, ListenerRequests, MirrorEnd, Phase, Report, Stage,
-    Transport,
+    Activity, Datagrams, Dropped, ListenState, ListenerRequests, ListenerStreams, MirrorEnd, Phase,
+    Report, Stage, StreamCounts, Transport,
 };
 use control::state::{About, Shared, State};
 use hdrhistogram::Histogram;
@@ -55,6 +55,17 @@ pub(crate) fn busy(shard: usize, installed: u64, listeners: usize) -> Report {
             .map(|i| ListenerRequests {
                 listener: Arc::from(format!("default/web/l{i:03}")),
                 by_class: [1, 2, 3, 4, 5, 6],
+            })
+            .collect(),
+        streams: (0..listeners)
+            .map(|i| ListenerStreams {
+                listener: Arc::from(format!("default/web/l{i:03}")),
+                counts: StreamCounts {
+                    ended: 2,
+                    lasted: Duration::from_millis(1500),
+                    bytes_in: 10,
+                    bytes_out: 20,
+                },
             })
             .collect(),
         faults: proxy::fault::Fault::ALL.iter().map(|fault| (fault.code(), 2)).collect(),

@@ -61,6 +61,7 @@ pub struct Timeouts {
     pub connect: Duration,
     pub upstream_idle: Duration,
     pub udp_idle: Duration,
+    pub stream_idle: Duration,
 }
 
 /// One listening socket's listeners, compiled.
@@ -199,6 +200,10 @@ impl Listener {
     pub fn stream(&self, sni: Option<&str>) -> Option<&StreamRoute> {
         self.streams.find(sni)
     }
+
+    pub(crate) fn lease(&self) -> &Arc<slots::Lease> {
+        &self.lease
+    }
 }
 
 impl Default for Timeouts {
@@ -213,6 +218,7 @@ impl Default for Timeouts {
             connect: l::CONNECT_TIMEOUT,
             upstream_idle: l::UPSTREAM_IDLE_TIMEOUT,
             udp_idle: l::UDP_IDLE_TIMEOUT,
+            stream_idle: l::STREAM_IDLE_TIMEOUT,
         }
     }
 }
