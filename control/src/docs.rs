@@ -133,25 +133,27 @@ asks for it, by `ringway check` with file and line, and under `/status`; nothing
 | kind | served |
 |---|---|
 | GatewayClass | whole, but `parametersRef` (Accepted=False, InvalidParameters) |
-| Gateway, ListenerSet | listeners with protocol HTTP and HTTPS; several per port by hostname, `allowedRoutes` and `allowedListeners` by Same, All, Selector and None; certificates of clients (`spec.tls.frontend`) and towards backends (`spec.tls.backend`) |
+| Gateway, ListenerSet | listeners with protocol HTTP, HTTPS, TLS (Passthrough and Terminate), TCP and UDP; HTTP, or HTTPS and TLS, several per port by hostname; `allowedRoutes` and `allowedListeners` by Same, All, Selector and None; certificates of clients of HTTPS listeners (`spec.tls.frontend`) and towards backends (`spec.tls.backend`) |
 | HTTPRoute | whole, but what the next table names |
-| ReferenceGrant | from HTTPRoute to Service, from Gateway and ListenerSet to Secret, from Gateway to ConfigMap |
+| TLSRoute, TCPRoute, UDPRoute | whole; the oldest route of a TCP or UDP listener has all its traffic |
+| ReferenceGrant | from routes to Service, from Gateway and ListenerSet to Secret, from Gateway to ConfigMap |
 | Service, EndpointSlice, Secret, ConfigMap, Namespace | as far as the others refer to them; of a ConfigMap its key `ca.crt` alone |
-| BackendTLSPolicy | whole, but `options`; for the Services that HTTPRoutes lead to, mirrors too. What a policy protects is never spoken to in the clear: where it cannot be obeyed the answer is 500 |
-| GRPCRoute, TLSRoute, TCPRoute, UDPRoute | no: Accepted=False, NotAllowedByListeners |
+| BackendTLSPolicy | whole, but `options`; for the Services that HTTPRoutes, TLSRoutes and TCPRoutes lead to, mirrors too. What a policy protects is never spoken to in the clear: where it cannot be obeyed the answer is 500, or the connection is closed |
+| GRPCRoute | no: Accepted=False, NotAllowedByListeners |
 
 | what | where | what happens |
 |---|---|---|
-| protocols TCP, TLS, UDP and others | listener | Accepted=False, UnsupportedProtocol; other listeners serve |
-| `tls.mode: Passthrough`, `filters` | listener | Accepted=False, UnsupportedValue |
+| other protocols | listener | Accepted=False, UnsupportedProtocol; other listeners serve |
+| `tls.mode: Passthrough` with HTTPS, `filters` | listener | Accepted=False, UnsupportedValue |
 | `infrastructure.parametersRef` | Gateway | Accepted=False, InvalidParameters |
 | address types other than IPAddress | Gateway | Accepted=False, UnsupportedAddress |
 | filters ExternalAuth and ExtensionRef, `sessionPersistence` | rule | the route is refused: Accepted=False, UnsupportedValue |
 | RequestRedirect and CORS on a backend | rule | the same; move the filter to the rule |
 | header edits of `Host`, `Connection`, `Content-Length` and what else frames a message | filter | the same; URLRewrite changes the host |
 | a match that no request can meet, a wrong regular expression | rule | the rule is dropped, PartiallyInvalid=True; the route is refused if no rule is left |
-| backends other than Services | backendRef | ResolvedRefs=False, InvalidKind; its share answers 500 |
-| `appProtocol` other than `http`, `kubernetes.io/h2c`, `kubernetes.io/ws`; `https` and `kubernetes.io/wss` without a BackendTLSPolicy | backendRef | ResolvedRefs=False, UnsupportedProtocol; its share answers 500 |
+| more than one rule in a TLSRoute, TCPRoute or UDPRoute of an older version | route | Accepted=False, UnsupportedValue |
+| backends other than Services | backendRef | ResolvedRefs=False, InvalidKind; its share answers 500, or is closed where there is no HTTP |
+| `appProtocol` other than `http`, `kubernetes.io/h2c`, `kubernetes.io/ws`; `https` and `kubernetes.io/wss` without a BackendTLSPolicy | backendRef of an HTTPRoute | ResolvedRefs=False, UnsupportedProtocol; its share answers 500 |
 
 Where the API leaves a choice: a route's retries wait 25 ms at first unless `backoff` says otherwise and
 cover connection errors always; a timeout of `0s` is none; of two routes on one listener the one with the

@@ -271,6 +271,7 @@ fn end(outcome: Outcome, shards: Shards) -> Result<Exit, Failure> {
 }
 
 fn ready_line(ir: &Ir, about: &About) -> String {
+    let is_http = |listener: &proxy::ir::Listener| listener.kind == proxy::ir::ListenerKind::Http;
     let listeners: Vec<String> = ir
         .ports
         .iter()
@@ -278,7 +279,8 @@ fn ready_line(ir: &Ir, about: &About) -> String {
             let host = port.address.map_or_else(|| "*".to_owned(), |ip| ip.to_string());
             let scheme = match port.protocol {
                 proxy::ir::Protocol::Http => "http",
-                proxy::ir::Protocol::Tls => "https",
+                proxy::ir::Protocol::Tls if port.listeners.iter().any(is_http) => "https",
+                proxy::ir::Protocol::Tls => "tls",
                 proxy::ir::Protocol::Tcp => "tcp",
                 proxy::ir::Protocol::Udp => "udp",
             };

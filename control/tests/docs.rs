@@ -105,7 +105,8 @@ fn every_condition_of_the_golden_translations_is_told_under_its_kind() {
             "listenerSets" => &["ListenerSet", "Listener"],
             "httpRoutes" => &["HTTPRoute"],
             "backendTLSPolicies" => &["BackendTLSPolicy"],
-            "otherRoutes" => &["GRPCRoute, TLSRoute, TCPRoute, UDPRoute"],
+            "tcpRoutes" | "tlsRoutes" | "udpRoutes" => &["TLSRoute, TCPRoute, UDPRoute"],
+            "otherRoutes" => &["GRPCRoute"],
             other => panic!("no heading is known for {other}"),
         };
         let is_told = headings.iter().any(|heading| {

@@ -49,6 +49,9 @@ pub fn json(state: &State) -> String {
             gateways: listening::gateways(state),
             http_routes: &state.statuses.http_routes,
             listener_sets: &state.statuses.listener_sets,
+            tcp_routes: &state.statuses.tcp_routes,
+            tls_routes: &state.statuses.tls_routes,
+            udp_routes: &state.statuses.udp_routes,
             other_routes: &state.statuses.other_routes,
             backend_tls_policies: &state.statuses.backend_tls_policies,
         },
@@ -83,6 +86,12 @@ struct Objects<'s> {
     http_routes: &'s BTreeMap<Name, Arc<RouteStatus>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     listener_sets: &'s BTreeMap<Name, ListenerSetStatus>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tcp_routes: &'s BTreeMap<Name, Arc<RouteStatus>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tls_routes: &'s BTreeMap<Name, Arc<RouteStatus>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    udp_routes: &'s BTreeMap<Name, Arc<RouteStatus>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     other_routes: &'s BTreeMap<Kind, BTreeMap<Name, Arc<RouteStatus>>>,
     #[serde(rename = "backendTLSPolicies", skip_serializing_if = "BTreeMap::is_empty")]
@@ -176,8 +185,15 @@ fn listeners_text(listeners: &Value) -> String {
 }
 
 /// The maps of the statuses, and the kind of what they hold by name.
-const KINDS: [(&str, &str); 3] =
-    [("gatewayClasses", "GatewayClass"), ("gateways", "Gateway"), ("httpRoutes", "HTTPRoute")];
+const KINDS: [(&str, &str); 7] = [
+    ("gatewayClasses", "GatewayClass"),
+    ("gateways", "Gateway"),
+    ("listenerSets", "ListenerSet"),
+    ("httpRoutes", "HTTPRoute"),
+    ("tcpRoutes", "TCPRoute"),
+    ("tlsRoutes", "TLSRoute"),
+    ("udpRoutes", "UDPRoute"),
+];
 
 fn objects_text(out: &mut String, objects: &Value) {
     let lines = conditions(objects);

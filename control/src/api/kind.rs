@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     BackendTlsPolicy, ConfigMap, EndpointSlice, Gateway, GatewayClass, HttpRoute, ListenerSet,
-    Meta, Name, Namespace, OtherRoute, ReferenceGrant, Secret, Service,
+    Meta, Name, Namespace, OtherRoute, ReferenceGrant, Secret, Service, StreamRoute,
 };
 use crate::yaml::{DecodeError, Node};
 
@@ -62,9 +62,9 @@ pub enum Object {
     ReferenceGrant(Arc<ReferenceGrant>),
     Secret(Arc<Secret>),
     Service(Arc<Service>),
-    TcpRoute(Arc<OtherRoute>),
-    TlsRoute(Arc<OtherRoute>),
-    UdpRoute(Arc<OtherRoute>),
+    TcpRoute(Arc<StreamRoute>),
+    TlsRoute(Arc<StreamRoute>),
+    UdpRoute(Arc<StreamRoute>),
 }
 
 impl Kind {
@@ -136,7 +136,7 @@ impl Kind {
     /// Whether it is a route that this release does not serve, decoded as [`OtherRoute`].
     #[must_use]
     pub fn is_other_route(self) -> bool {
-        matches!(self, Self::GrpcRoute | Self::TcpRoute | Self::TlsRoute | Self::UdpRoute)
+        self == Self::GrpcRoute
     }
 
     /// Whether objects of the kind live in a namespace.
@@ -240,16 +240,16 @@ impl Object {
             Self::EndpointSlice(object) => &object.metadata,
             Self::Gateway(object) => &object.metadata,
             Self::GatewayClass(object) => &object.metadata,
+            Self::GrpcRoute(object) => &object.metadata,
             Self::HttpRoute(object) => &object.metadata,
             Self::ListenerSet(object) => &object.metadata,
             Self::Namespace(object) => &object.metadata,
             Self::ReferenceGrant(object) => &object.metadata,
             Self::Secret(object) => &object.metadata,
             Self::Service(object) => &object.metadata,
-            Self::GrpcRoute(object)
-            | Self::TcpRoute(object)
-            | Self::TlsRoute(object)
-            | Self::UdpRoute(object) => &object.metadata,
+            Self::TcpRoute(object) | Self::TlsRoute(object) | Self::UdpRoute(object) => {
+                &object.metadata
+            }
         }
     }
 }
@@ -298,7 +298,8 @@ placed!(
     OtherRoute,
     ReferenceGrant,
     Secret,
-    Service
+    Service,
+    StreamRoute
 );
 
 /// Where `kubectl apply` puts an object that names no namespace.

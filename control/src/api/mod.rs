@@ -64,6 +64,8 @@ mod reference_grant;
 mod secret;
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
 mod service;
+#[allow(missing_docs, reason = "the fields are the API's, documented there")]
+mod stream_route;
 
 pub use backend_tls_policy::{
     BackendTlsPolicy, BackendTlsPolicySpec, BackendValidation, PolicyTarget, SubjectAltName,
@@ -99,6 +101,7 @@ pub use secret::Secret;
 pub use service::{
     Ingress, LoadBalancer, Service, ServicePort, ServiceSpec, ServiceStatus, TargetPort,
 };
+pub use stream_route::{StreamRoute, StreamRouteSpec, StreamRule};
 
 /// The group of every Gateway API kind.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";

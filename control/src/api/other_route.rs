@@ -1,5 +1,4 @@
-//! GRPCRoute, TCPRoute, TLSRoute and UDPRoute, which this release does not serve: only whom they name,
-//! so that their status can say so.
+//! GRPCRoute, which this release does not serve: only whom it names, so that its status can say so.
 
 use serde::Deserialize;
 

@@ -80,7 +80,7 @@ pub fn identify(node: &Node) -> Identity {
     }
     if group(version) == crate::api::GATEWAY_GROUP {
         let what = format!(
-            "found {}, which this release does not know; it serves Gateway, GatewayClass, HTTPRoute, ListenerSet and ReferenceGrant",
+            "found {}, which this release does not know; it serves Gateway, GatewayClass, HTTPRoute, ListenerSet, ReferenceGrant, TCPRoute, TLSRoute and UDPRoute",
             crate::yaml::quote(kind)
         );
         return wrong(node.locate("kind"), "kind", what);

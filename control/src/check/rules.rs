@@ -15,6 +15,8 @@ pub(super) fn apply(kind: Kind, object: &Node, findings: &mut Vec<Finding>) {
         Kind::ListenerSet => rules.listeners(),
         Kind::HttpRoute => rules.http_route(),
         Kind::Service => rules.service(),
+        Kind::TcpRoute | Kind::UdpRoute => rules.stream_route(),
+        Kind::TlsRoute => rules.tls_route(),
         Kind::BackendTlsPolicy => rules.backend_tls_policy(),
         Kind::ConfigMap
         | Kind::EndpointSlice
@@ -22,10 +24,7 @@ pub(super) fn apply(kind: Kind, object: &Node, findings: &mut Vec<Finding>) {
         | Kind::GrpcRoute
         | Kind::Namespace
         | Kind::ReferenceGrant
-        | Kind::Secret
-        | Kind::TcpRoute
-        | Kind::TlsRoute
-        | Kind::UdpRoute => {}
+        | Kind::Secret => {}
     }
 }
 
@@ -93,8 +92,12 @@ impl Rules<'_> {
             self.add(&format!("{field}.hostname"), what);
         }
         let mode = tls.and_then(|tls| tls.text_of("mode")).unwrap_or("Terminate");
-        if protocol == "HTTPS" {
-            if mode == "Passthrough" {
+        if protocol == "TLS" && tls.is_none_or(|tls| tls.get("mode").is_none()) {
+            let what = "is required with protocol TLS: Passthrough or Terminate";
+            self.add(&format!("{field}.tls.mode"), what);
+        }
+        if matches!(protocol, "HTTPS" | "TLS") {
+            if protocol == "HTTPS" && mode == "Passthrough" {
                 let what = "found \"Passthrough\", allowed with protocol HTTPS: Terminate";
                 self.add(&format!("{field}.tls.mode"), what);
             }
@@ -102,7 +105,9 @@ impl Rules<'_> {
                 !tls.items_of("certificateRefs").is_empty() || tls.get("options").is_some()
             });
             if mode == "Terminate" && !certified {
-                let what = "is required with protocol HTTPS: name a Secret with the certificate";
+                let what = format!(
+                    "is required with protocol {protocol} and mode Terminate: name a Secret with the certificate"
+                );
                 self.add(&format!("{field}.tls.certificateRefs"), what);
             }
         }
@@ -157,6 +162,41 @@ impl Rules<'_> {
         }
     }
 
+    /// What TCPRoutes, TLSRoutes and UDPRoutes have in common.
+    fn stream_route(&mut self) {
+        let object = self.object;
+        let Some(spec) = object.get("spec") else { return };
+        self.parent_refs(spec.items_of("parentRefs"));
+        for (index, rule) in spec.items_of("rules").iter().enumerate() {
+            self.backend_ports(rule, &format!("spec.rules[{index}]"));
+        }
+    }
+
+    fn tls_route(&mut self) {
+        let object = self.object;
+        let Some(spec) = object.get("spec") else { return };
+        let is_old =
+            object.text_of("apiVersion").is_some_and(|version| version.ends_with("v1alpha2"));
+        if !is_old && spec.items_of("hostnames").is_empty() {
+            self.add(
+                "spec.hostnames",
+                "is required: name at least one that SNI is matched against",
+            );
+        }
+        self.stream_route();
+    }
+
+    fn backend_ports(&mut self, rule: &Node, field: &str) {
+        for (index, backend) in rule.items_of("backendRefs").iter().enumerate() {
+            let is_service = backend.text_of("kind").unwrap_or("Service") == "Service"
+                && backend.text_of("group").unwrap_or_default().is_empty();
+            if is_service && backend.get("port").is_none() {
+                let field = format!("{field}.backendRefs[{index}].port");
+                self.add(&field, "is required for a Service");
+            }
+        }
+    }
+
     /// Several references to one Gateway must differ in section name or port.
     fn parent_refs(&mut self, references: &[Node]) {
         let text = |node: &Node, name: &str, default: &str| {
@@ -188,13 +228,9 @@ impl Rules<'_> {
         }
         let prefix_only = is_prefix_only(rule);
         self.filters(filters, &format!("{field}.filters"), prefix_only);
+        self.backend_ports(rule, field);
         for (index, backend) in rule.items_of("backendRefs").iter().enumerate() {
             let field = format!("{field}.backendRefs[{index}]");
-            let is_service = backend.text_of("kind").unwrap_or("Service") == "Service"
-                && backend.text_of("group").unwrap_or_default().is_empty();
-            if is_service && backend.get("port").is_none() {
-                self.add(&format!("{field}.port"), "is required for a Service");
-            }
             let filters = backend.items_of("filters");
             self.filters(filters, &format!("{field}.filters"), prefix_only);
         }

@@ -30,14 +30,12 @@ pub(super) fn of(statuses: &Statuses, kind: Kind, name: &Name) -> Desired {
     match kind {
         Kind::GatewayClass => entry(&statuses.gateway_classes, name),
         Kind::Gateway => entry(&statuses.gateways, name),
-        Kind::HttpRoute => entry(&statuses.http_routes, name),
         Kind::ListenerSet => entry(&statuses.listener_sets, name),
         Kind::BackendTlsPolicy => entry(&statuses.backend_tls_policies, name),
-        kind if kind.is_other_route() => {
-            let nothing = BTreeMap::new();
-            entry(statuses.other_routes.get(&kind).unwrap_or(&nothing), name)
-        }
-        _ => Desired::Untouched,
+        kind => match statuses.routes(kind) {
+            Some(routes) => entry(routes, name),
+            None => Desired::Untouched,
+        },
     }
 }
 
@@ -83,19 +81,16 @@ pub(super) fn changes(old: &Statuses, new: &Statuses, mut note: impl FnMut(Kind,
     differing(&old.gateway_classes, &new.gateway_classes, |a, b| a == b, |name| note(kind, name));
     let kind = Kind::Gateway;
     differing(&old.gateways, &new.gateways, |a, b| a == b, |name| note(kind, name));
-    let same = |a: &Arc<RouteStatus>, b: &Arc<RouteStatus>| Arc::ptr_eq(a, b) || a == b;
-    let kind = Kind::HttpRoute;
-    differing(&old.http_routes, &new.http_routes, same, |name| note(kind, name));
     let kind = Kind::ListenerSet;
     differing(&old.listener_sets, &new.listener_sets, |a, b| a == b, |name| note(kind, name));
     let kind = Kind::BackendTlsPolicy;
     let (before, after) = (&old.backend_tls_policies, &new.backend_tls_policies);
     differing(before, after, |a, b| Arc::ptr_eq(a, b) || a == b, |name| note(kind, name));
-    let nothing = BTreeMap::new();
-    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_other_route()) {
-        let old = old.other_routes.get(&kind).unwrap_or(&nothing);
-        let new = new.other_routes.get(&kind).unwrap_or(&nothing);
-        differing(old, new, same, |name| note(kind, name));
+    let same = |a: &Arc<RouteStatus>, b: &Arc<RouteStatus>| Arc::ptr_eq(a, b) || a == b;
+    for kind in Kind::ALL {
+        if let (Some(old), Some(new)) = (old.routes(kind), new.routes(kind)) {
+            differing(old, new, same, |name| note(kind, name));
+        }
     }
 }
 

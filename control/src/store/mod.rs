@@ -14,7 +14,7 @@ use proxy::ir;
 
 use crate::api::{
     BackendTlsPolicy, ConfigMap, EndpointSlice, Gateway, GatewayClass, HttpRoute, Kind,
-    ListenerSet, Name, Namespace, Object, OtherRoute, ReferenceGrant, Secret, Service,
+    ListenerSet, Name, Namespace, Object, OtherRoute, ReferenceGrant, Secret, Service, StreamRoute,
 };
 use crate::translate::Addressing;
 
@@ -45,6 +45,12 @@ pub struct Snapshot {
     pub secrets: Arc<BTreeMap<Name, Arc<Secret>>>,
     /// Services.
     pub services: Arc<BTreeMap<Name, Arc<Service>>>,
+    /// TCPRoutes.
+    pub tcp_routes: Arc<BTreeMap<Name, Arc<StreamRoute>>>,
+    /// TLSRoutes.
+    pub tls_routes: Arc<BTreeMap<Name, Arc<StreamRoute>>>,
+    /// UDPRoutes.
+    pub udp_routes: Arc<BTreeMap<Name, Arc<StreamRoute>>>,
     /// The certificate of each TLS Secret.
     pub certificates: Arc<BTreeMap<Name, SecretCertificate>>,
     /// What each object that may hold a trust bundle holds.
@@ -133,10 +139,7 @@ impl Store {
             Object::GatewayClass(object) => insert(&mut all.gateway_classes, name, object),
             Object::HttpRoute(object) => insert(&mut all.http_routes, name, object),
             Object::ListenerSet(object) => insert(&mut all.listener_sets, name, object),
-            Object::GrpcRoute(object)
-            | Object::TcpRoute(object)
-            | Object::TlsRoute(object)
-            | Object::UdpRoute(object) => insert(&mut all.other_routes, (kind, name), object),
+            Object::GrpcRoute(object) => insert(&mut all.other_routes, (kind, name), object),
             Object::Namespace(object) => insert(&mut all.namespaces, name, object),
             Object::ReferenceGrant(object) => insert(&mut all.reference_grants, name, object),
             Object::Secret(object) => {
@@ -147,6 +150,9 @@ impl Store {
                 insert(&mut self.snapshot.secrets, name, object)
             }
             Object::Service(object) => insert(&mut all.services, name, object),
+            Object::TcpRoute(object) => insert(&mut all.tcp_routes, name, object),
+            Object::TlsRoute(object) => insert(&mut all.tls_routes, name, object),
+            Object::UdpRoute(object) => insert(&mut all.udp_routes, name, object),
         }
     }
 
@@ -164,9 +170,7 @@ impl Store {
             Kind::GatewayClass => remove(&mut all.gateway_classes, name),
             Kind::HttpRoute => remove(&mut all.http_routes, name),
             Kind::ListenerSet => remove(&mut all.listener_sets, name),
-            Kind::GrpcRoute | Kind::TcpRoute | Kind::TlsRoute | Kind::UdpRoute => {
-                remove(&mut all.other_routes, &(kind, name.clone()))
-            }
+            Kind::GrpcRoute => remove(&mut all.other_routes, &(kind, name.clone())),
             Kind::Namespace => remove(&mut all.namespaces, name),
             Kind::ReferenceGrant => remove(&mut all.reference_grants, name),
             Kind::Secret => {
@@ -174,6 +178,9 @@ impl Store {
                 remove(&mut all.secrets, name)
             }
             Kind::Service => remove(&mut all.services, name),
+            Kind::TcpRoute => remove(&mut all.tcp_routes, name),
+            Kind::TlsRoute => remove(&mut all.tls_routes, name),
+            Kind::UdpRoute => remove(&mut all.udp_routes, name),
         }
     }
 

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use proxy::ir::{self, AttachedRoute, Ir};
+use proxy::ir::{self, AttachedRoute, AttachedStream, Hostname, Ir};
 
 use super::address::Addressing;
-use super::attach::Routes;
+use super::attach::{PlannedRoute, Route, Routes};
 use super::class::Classes;
 use super::frontend;
 use super::gateway::{self, Planned};
@@ -16,10 +16,11 @@ use super::listener::Listener;
 use super::other_route;
 use super::status::{
     Condition, ConditionType, GatewayStatus, ListenerSetStatus, ListenerStatus, PolicyStatus,
-    Problem, Reason, Statuses,
+    Problem, Reason, RouteStatus, Statuses,
 };
 use super::{Fault, Translation};
-use crate::api::{Kind, Name};
+use crate::api::{GATEWAY_GROUP, Kind, Name, RouteKind};
+use crate::report::{Transport, transport};
 use crate::store::Snapshot;
 
 /// What was planned of each kind.
@@ -30,7 +31,7 @@ pub(super) struct Parts {
     pub gateways: Vec<Planned>,
     /// ListenerSets that name no Gateway.
     pub strays: Vec<Problem>,
-    /// HTTPRoutes.
+    /// Routes that are served.
     pub routes: Routes,
     /// Routes that are not served.
     pub others: (other_route::Statuses, Vec<Problem>),
@@ -46,19 +47,19 @@ pub(super) fn assemble(
 ) -> Translation {
     let Parts { classes, gateways, strays, routes, others, policies } = parts;
     let attached = attached(&gateways, &routes);
-    let counts: Vec<usize> = attached.iter().map(Vec::len).collect();
+    let counts: Vec<usize> =
+        attached.iter().map(|all| all.routes.len() + all.streams.len()).collect();
     let (gateway_statuses, listener_sets) = parent_statuses(&gateways, &counts);
     let rest = others.1.into_iter().chain(policies.1);
     let problems = problems(&classes, &gateways, strays, &routes, rest);
     let statuses = Statuses {
         gateway_classes: classes.statuses(),
         gateways: gateway_statuses,
-        http_routes: routes
-            .planned
-            .iter()
-            .filter_map(|(name, route)| Some((name.clone(), Arc::clone(route.status.as_ref()?))))
-            .collect(),
+        http_routes: route_statuses(&routes.http),
         listener_sets,
+        tcp_routes: route_statuses(&routes.tcp),
+        tls_routes: route_statuses(&routes.tls),
+        udp_routes: route_statuses(&routes.udp),
         other_routes: others.0,
         backend_tls_policies: policies.0,
         infrastructure: infrastructure::plan(snapshot, &gateways),
@@ -68,31 +69,51 @@ pub(super) fn assemble(
     Translation { ir: Ir { ports, backends }, statuses, problems }
 }
 
-/// The routes of each listener, in precedence order.
-fn attached(gateways: &[Planned], routes: &Routes) -> Vec<Vec<AttachedRoute>> {
-    let count = gateways.iter().map(|gateway| gateway.all_listeners().count()).sum();
-    let mut attached: Vec<Vec<AttachedRoute>> = vec![Vec::new(); count];
-    for (_, route) in &routes.planned {
-        for (listener, hostnames) in &route.attached {
-            attached[*listener].push(AttachedRoute {
-                hostnames: hostnames.clone(),
-                route: Arc::clone(&route.body.route),
-            });
-        }
-    }
-    attached
+fn route_statuses<O: Route>(routes: &[Arc<PlannedRoute<O>>]) -> BTreeMap<Name, Arc<RouteStatus>> {
+    let told = |route: &Arc<PlannedRoute<O>>| Some((route.name.clone(), route.status.clone()?));
+    routes.iter().filter_map(told).collect()
 }
 
-fn ports(
-    gateways: &[Planned],
-    mut attached: Vec<Vec<AttachedRoute>>,
-    is_anywhere: bool,
-) -> Vec<ir::Port> {
-    let mut ports: BTreeMap<(u16, Option<IpAddr>), ir::Port> = BTreeMap::new();
+/// The routes of one listener, in precedence order.
+#[derive(Clone, Default)]
+struct Attached {
+    routes: Vec<AttachedRoute>,
+    streams: Vec<AttachedStream>,
+}
+
+/// The routes of each listener, as they are numbered.
+fn attached(gateways: &[Planned], routes: &Routes) -> Vec<Attached> {
+    let count = gateways.iter().map(|gateway| gateway.all_listeners().count()).sum();
+    let mut all = vec![Attached::default(); count];
+    each(&routes.http, |listener, hostnames, route| {
+        all[listener].routes.push(AttachedRoute { hostnames, route });
+    });
+    for streams in [&routes.tcp, &routes.tls, &routes.udp] {
+        each(streams, |listener, hostnames, route| {
+            all[listener].streams.push(AttachedStream { hostnames, route });
+        });
+    }
+    all
+}
+
+/// Each place that a route is attached to.
+fn each<O: Route>(
+    routes: &[Arc<PlannedRoute<O>>],
+    mut attach: impl FnMut(usize, Vec<Hostname>, Arc<O::Rules>),
+) {
+    for route in routes {
+        for (listener, hostnames) in &route.attached {
+            attach(*listener, hostnames.clone(), Arc::clone(&route.body.rules));
+        }
+    }
+}
+
+fn ports(gateways: &[Planned], attached: Vec<Attached>, is_anywhere: bool) -> Vec<ir::Port> {
+    let mut ports: BTreeMap<(u16, Option<IpAddr>, Transport), ir::Port> = BTreeMap::new();
     let listeners = gateways
         .iter()
         .flat_map(|gateway| gateway.all_listeners().map(move |listener| (gateway, listener)));
-    for ((gateway, listener), routes) in listeners.zip(&mut attached) {
+    for ((gateway, listener), attached) in listeners.zip(attached) {
         let sockets = gateway.site.sockets(listener.port);
         let Some(protocol) = listener.protocol.filter(|_| gateway.serves(listener)) else {
             continue;
@@ -100,23 +121,24 @@ fn ports(
         let listener = ir::Listener {
             name: Arc::clone(&listener.full_name),
             port: listener.port,
-            kind: ir::ListenerKind::Http,
+            kind: listener.kind(),
             hostname: listener.hostname.clone(),
             tls: listener.tls.clone(),
             client_certificate: gateway.client_certificate.clone(),
             filters: Vec::new(),
-            routes: std::mem::take(routes),
-            streams: Vec::new(),
+            routes: attached.routes,
+            streams: attached.streams,
         };
         for (address, port) in sockets {
-            let entry = ports.entry((port, address)).or_insert_with(|| ir::Port {
-                address,
-                is_anywhere,
-                port,
-                protocol,
-                proxy_protocol: None,
-                listeners: Vec::new(),
-            });
+            let entry =
+                ports.entry((port, address, transport(protocol))).or_insert_with(|| ir::Port {
+                    address,
+                    is_anywhere,
+                    port,
+                    protocol,
+                    proxy_protocol: None,
+                    listeners: Vec::new(),
+                });
             entry.listeners.push(listener.clone());
         }
     }
@@ -167,11 +189,15 @@ fn listener_statuses(
 ) -> Vec<ListenerStatus> {
     let each = listeners.iter().zip(counts).map(|(listener, count)| ListenerStatus {
         name: Arc::clone(&listener.name),
-        supported_kinds: listener.kinds.clone(),
+        supported_kinds: listener.kinds.iter().copied().map(route_kind).collect(),
         attached_routes: count,
         conditions: listener.conditions(gateway.serves(listener), generation),
     });
     each.collect()
+}
+
+fn route_kind(kind: Kind) -> RouteKind {
+    RouteKind { group: GATEWAY_GROUP.into(), kind: kind.as_str().into() }
 }
 
 /// Accepted as long as one listener is; a listener that is not, or that cannot serve, is named.
@@ -276,6 +302,6 @@ fn problems(
         let mut seen = HashSet::new();
         own.chain(told).chain(sets).filter(move |problem| seen.insert(problem.clone()))
     });
-    let routes = routes.planned.iter().flat_map(|(_, route)| route.problems.iter().cloned());
+    let routes = routes.problems().cloned();
     classes.chain(parents).chain(strays).chain(routes).chain(rest).collect()
 }

@@ -1,36 +1,64 @@
 //! Which routes attach to which listeners, and what each `parentRef` is told.
 //!
-//! The only stage whose cost grows with the number of routes, so it remembers each route's answer
-//! and uses it again while everything the answer was made from is the same.
+//! The same for every kind of route; what its rules mean is up to the kind ([`Route`]). The only stage
+//! whose cost grows with the number of routes, so it remembers each route's answer and uses it again
+//! while everything the answer was made from is the same.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use proxy::ir::Hostname;
 
-use super::backend::{Referrer, Target};
+use super::backend::{LookedUp, Referrer, Target};
 use super::backend_tls::{Policies, Use};
 use super::gateway::Planned;
 use super::parent::{Door, Found, Parent, Parents};
-use super::route::{self, Body};
+use super::route::Body;
 use super::status::{Condition, ConditionType, Problem, Reason, RouteParentStatus, RouteStatus};
 use super::{CONTROLLER_NAME, Fault, backend_tls, hostname, same};
-use crate::api::{HttpRoute, Kind, Name, Namespace, ParentReference, ReferenceGrant, Service};
+use crate::api::{
+    HttpRoute, Kind, Meta, Name, Namespace, ParentReference, ReferenceGrant, Service, StreamRoute,
+};
 use crate::store::Snapshot;
 
-/// All routes, oldest first, then by `namespace/name`.
-#[derive(Debug, Default)]
+/// An object that attaches to listeners.
+pub(super) trait Route: Sized {
+    /// What its rules become.
+    type Rules;
+
+    /// Its metadata.
+    fn metadata(&self) -> &Meta;
+    /// What it attaches to.
+    fn parent_refs(&self) -> &[ParentReference];
+    /// The hostnames that it claims.
+    fn hostnames(&self) -> &[Arc<str>];
+    /// `namespace/name`, by which routes of one age are ordered.
+    fn full_name(rules: &Self::Rules) -> &str;
+    /// Its rules, apart from what it attaches to.
+    fn translate(&self, referrer: Referrer<'_>) -> Body<Self::Rules>;
+}
+
+/// All routes, each kind oldest first, then by `namespace/name`.
+#[derive(Debug)]
 pub(super) struct Routes {
-    /// The routes.
-    pub planned: Vec<(Name, Arc<PlannedRoute>)>,
+    /// HTTPRoutes.
+    pub http: Vec<Arc<PlannedRoute<HttpRoute>>>,
+    /// TCPRoutes.
+    pub tcp: Vec<Arc<PlannedRoute<StreamRoute>>>,
+    /// TLSRoutes.
+    pub tls: Vec<Arc<PlannedRoute<StreamRoute>>>,
+    /// UDPRoutes.
+    pub udp: Vec<Arc<PlannedRoute<StreamRoute>>>,
 }
 
 /// One route with everything that is said about it.
 #[derive(Debug)]
-pub(super) struct PlannedRoute {
-    object: Arc<HttpRoute>,
+pub(super) struct PlannedRoute<O: Route> {
+    object: Arc<O>,
+    /// Its name.
+    pub name: Name,
     /// Its rules.
-    pub body: Arc<Body>,
+    pub body: Arc<Body<O::Rules>>,
     /// Where it is attached: the listener's number (all Gateways' listeners counted in order) and
     /// the hostnames they share.
     pub attached: Vec<(usize, Vec<Hostname>)>,
@@ -40,10 +68,13 @@ pub(super) struct PlannedRoute {
     pub problems: Vec<Problem>,
 }
 
-/// Routes of the last translation with what they were made from.
+/// The last translation, with what it was made from.
 #[derive(Debug, Default)]
 pub(super) struct RouteCache {
-    routes: HashMap<Name, Arc<PlannedRoute>>,
+    http: HashMap<Name, Arc<PlannedRoute<HttpRoute>>>,
+    tcp: HashMap<Name, Arc<PlannedRoute<StreamRoute>>>,
+    tls: HashMap<Name, Arc<PlannedRoute<StreamRoute>>>,
+    udp: HashMap<Name, Arc<PlannedRoute<StreamRoute>>>,
     services: Arc<BTreeMap<Name, Arc<Service>>>,
     grants: Arc<BTreeMap<Name, Arc<ReferenceGrant>>>,
     namespaces: Arc<BTreeMap<Name, Arc<Namespace>>>,
@@ -66,67 +97,127 @@ impl RouteCache {
 impl Routes {
     /// Every Service port that an attached route leads to; may repeat.
     pub(super) fn targets(&self) -> impl Iterator<Item = &Target> {
-        let attached = self.planned.iter().filter(|(_, route)| !route.attached.is_empty());
-        attached.flat_map(|(_, route)| &route.body.backends)
+        let streams = [&self.tcp, &self.tls, &self.udp].into_iter().flatten();
+        let streams = streams.flat_map(|route| route.targets());
+        self.http.iter().flat_map(|route| route.targets()).chain(streams)
     }
 
-    /// The same from every listener, with what leads nowhere; may repeat.
+    /// The same from every listener, with what leads nowhere; may repeat. UDP knows no TLS.
     pub(super) fn uses(&self) -> impl Iterator<Item = Use<'_>> {
-        self.planned.iter().flat_map(|(_, route)| {
-            let listeners = route.attached.iter().map(|(listener, _)| *listener);
-            listeners.flat_map(|listener| {
-                let named = route.body.services.iter();
-                named.map(move |known| Use { service: &known.name, port: known.port, listener })
-            })
+        let streams = [&self.tcp, &self.tls].into_iter().flatten();
+        let streams = streams.flat_map(|route| route.uses());
+        self.http.iter().flat_map(|route| route.uses()).chain(streams)
+    }
+
+    /// Everything in them that is refused.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        let streams = [&self.tcp, &self.tls, &self.udp].into_iter().flatten();
+        let http = self.http.iter().flat_map(|route| &route.problems);
+        http.chain(streams.flat_map(|route| &route.problems))
+    }
+}
+
+impl<O: Route> PlannedRoute<O> {
+    /// Who comes first goes first.
+    fn precedence(&self) -> (i64, &str) {
+        (self.object.metadata().created, O::full_name(&self.body.rules))
+    }
+
+    fn uses(&self) -> impl Iterator<Item = Use<'_>> {
+        self.attached.iter().flat_map(|&(listener, _)| {
+            let named = self.body.services.iter();
+            named.map(move |known| Use { service: &known.name, port: known.port, listener })
         })
+    }
+
+    fn targets(&self) -> &[Target] {
+        if self.attached.is_empty() { &[] } else { &self.body.backends }
     }
 }
 
 /// Plans every route.
 pub(super) fn plan(snapshot: &Snapshot, gateways: &[Planned], cache: &mut RouteCache) -> Routes {
     let parents = Parents::new(snapshot, gateways);
-    let services = same(&cache.services, &snapshot.services);
     let policies = backend_tls::plan(snapshot);
-    let grants = same(&cache.grants, &snapshot.reference_grants);
-    let agree = |body: &Body| {
-        body.services.iter().all(|known| policies.agree(&cache.policies, &known.name))
+    let planner = Planner {
+        snapshot,
+        parents: &parents,
+        policies: (&cache.policies, &policies),
+        services: same(&cache.services, &snapshot.services),
+        grants: same(&cache.grants, &snapshot.reference_grants),
+        outside: parents == cache.parents && same(&cache.namespaces, &snapshot.namespaces),
     };
-    let outside = parents == cache.parents && same(&cache.namespaces, &snapshot.namespaces);
-    let mut planned = Vec::with_capacity(snapshot.http_routes.len());
-    for (name, object) in snapshot.http_routes.iter() {
-        let known = cache.routes.get(name).filter(|known| same(&known.object, object));
-        let body = known
-            .map(|known| &known.body)
-            .filter(|body| grants && (services || services_unchanged(snapshot, body)))
-            .filter(|body| agree(body));
-        let route = match (known, body) {
-            (Some(known), Some(_)) if outside => Arc::clone(known),
-            (_, body) => {
-                let fresh = || {
-                    let kind = Kind::HttpRoute;
-                    let referrer = Referrer { snapshot, policies: &policies, kind, route: name };
-                    Arc::new(route::http(referrer, object))
-                };
-                let body = body.map_or_else(fresh, Arc::clone);
-                Arc::new(attach(snapshot, name, object, body, &parents))
-            }
-        };
-        planned.push((name.clone(), route));
-    }
-    cache.routes = planned.iter().map(|(name, route)| (name.clone(), Arc::clone(route))).collect();
+    let routes = Routes {
+        http: planner.plan(Kind::HttpRoute, &snapshot.http_routes, &mut cache.http),
+        tcp: planner.plan(Kind::TcpRoute, &snapshot.tcp_routes, &mut cache.tcp),
+        tls: planner.plan(Kind::TlsRoute, &snapshot.tls_routes, &mut cache.tls),
+        udp: planner.plan(Kind::UdpRoute, &snapshot.udp_routes, &mut cache.udp),
+    };
     cache.services = Arc::clone(&snapshot.services);
     cache.grants = Arc::clone(&snapshot.reference_grants);
     cache.policies = policies;
     cache.namespaces = Arc::clone(&snapshot.namespaces);
     cache.parents = parents;
-    planned.sort_by(|(_, left), (_, right)| {
-        let (left, right) = (&left.body.route, &right.body.route);
-        (left.created, &left.name).cmp(&(right.created, &right.name))
-    });
-    Routes { planned }
+    routes
 }
 
-fn services_unchanged(snapshot: &Snapshot, body: &Body) -> bool {
+/// What all routes are planned against, and which of it is as it was.
+struct Planner<'p> {
+    snapshot: &'p Snapshot,
+    parents: &'p Parents,
+    /// The last and the present ones.
+    policies: (&'p Policies, &'p Policies),
+    services: bool,
+    grants: bool,
+    outside: bool,
+}
+
+impl Planner<'_> {
+    /// Plans the routes of one kind.
+    fn plan<O: Route>(
+        &self,
+        kind: Kind,
+        objects: &BTreeMap<Name, Arc<O>>,
+        cache: &mut HashMap<Name, Arc<PlannedRoute<O>>>,
+    ) -> Vec<Arc<PlannedRoute<O>>> {
+        let mut planned = Vec::with_capacity(objects.len());
+        for (name, object) in objects {
+            let known = cache.get(name).filter(|known| same(&known.object, object));
+            planned.push(self.plan_one(
+                Referrer { snapshot: self.snapshot, policies: self.policies.1, kind, route: name },
+                object,
+                known,
+            ));
+        }
+        *cache = planned.iter().map(|route| (route.name.clone(), Arc::clone(route))).collect();
+        planned.sort_by(|left, right| left.precedence().cmp(&right.precedence()));
+        planned
+    }
+
+    fn plan_one<O: Route>(
+        &self,
+        referrer: Referrer<'_>,
+        object: &Arc<O>,
+        known: Option<&Arc<PlannedRoute<O>>>,
+    ) -> Arc<PlannedRoute<O>> {
+        let body = known.map(|known| &known.body).filter(|body| {
+            let (before, now) = self.policies;
+            let agree = |known: &LookedUp| now.agree(before, &known.name);
+            self.grants
+                && (self.services || services_unchanged(self.snapshot, body))
+                && body.services.iter().all(agree)
+        });
+        match (known, body) {
+            (Some(known), Some(_)) if self.outside => Arc::clone(known),
+            (_, body) => {
+                let body = body.map_or_else(|| Arc::new(object.translate(referrer)), Arc::clone);
+                Arc::new(attach(referrer, object, body, self.parents))
+            }
+        }
+    }
+}
+
+fn services_unchanged<R>(snapshot: &Snapshot, body: &Body<R>) -> bool {
     body.services.iter().all(|known| match (&known.service, snapshot.services.get(&known.name)) {
         (None, None) => true,
         (Some(before), Some(now)) => same(before, now),
@@ -134,20 +225,20 @@ fn services_unchanged(snapshot: &Snapshot, body: &Body) -> bool {
     })
 }
 
-fn attach(
-    snapshot: &Snapshot,
-    name: &Name,
-    object: &Arc<HttpRoute>,
-    body: Arc<Body>,
+fn attach<O: Route>(
+    referrer: Referrer<'_>,
+    object: &Arc<O>,
+    body: Arc<Body<O::Rules>>,
     parents: &Parents,
-) -> PlannedRoute {
+) -> PlannedRoute<O> {
+    let name = referrer.route;
     let hostnames: Vec<_> =
-        object.spec.hostnames.iter().filter_map(|text| hostname::parse(text)).collect();
-    let visitor = Visitor { snapshot, namespace: &name.namespace, hostnames: &hostnames };
+        object.hostnames().iter().filter_map(|text| hostname::parse(text)).collect();
+    let visitor = Visitor { route: referrer, hostnames: &hostnames };
     let mut attached: BTreeMap<usize, Vec<Hostname>> = BTreeMap::new();
     let mut statuses = Vec::new();
     let mut faults: Vec<Fault> = Vec::new();
-    for (index, reference) in object.spec.parent_refs.iter().enumerate() {
+    for (index, reference) in object.parent_refs().iter().enumerate() {
         let field = format!("spec.parentRefs[{index}]");
         let parent = match parents.find(reference, &name.namespace) {
             Found::Ours(parent) => parent,
@@ -173,22 +264,27 @@ fn attach(
                 Some(fault)
             }
         };
-        statuses.push(parent_status(object, reference, refusal.as_ref(), &body));
+        statuses.push(parent_status(
+            object.metadata().generation,
+            reference,
+            refusal.as_ref(),
+            &body,
+        ));
     }
     faults.extend(body.refusal.iter().chain(&body.partial).chain(&body.unresolved).cloned());
-    let problems = faults.iter().map(|fault| Problem::of(Kind::HttpRoute, name, fault)).collect();
+    let problems = faults.iter().map(|fault| Problem::of(referrer.kind, name, fault)).collect();
     let status = (!statuses.is_empty()).then(|| {
         statuses.shrink_to_fit();
         Arc::new(RouteStatus { parents: statuses })
     });
     let attached = attached.into_iter().collect();
-    PlannedRoute { object: Arc::clone(object), body, attached, status, problems }
+    let object = Arc::clone(object);
+    PlannedRoute { object, name: name.clone(), body, attached, status, problems }
 }
 
 /// A route at the doors of its parents.
 struct Visitor<'v> {
-    snapshot: &'v Snapshot,
-    namespace: &'v Arc<str>,
+    route: Referrer<'v>,
     hostnames: &'v [Hostname],
 }
 
@@ -201,15 +297,24 @@ impl Visitor<'_> {
         field: &str,
     ) -> Result<Vec<(usize, Vec<Hostname>)>, Fault> {
         let doors = parent.named(reference, field)?;
+        let Referrer { snapshot, kind, route: name, .. } = self.route;
         let may_enter = |door: &Door| {
-            door.takes_http_routes && door.scope.admits(self.snapshot, self.namespace)
+            door.kinds.contains(&kind) && door.scope.admits(snapshot, &name.namespace)
         };
+        let takes_kind = doors.iter().any(|(_, door)| door.kinds.contains(&kind));
         let open: Vec<_> = doors.into_iter().filter(|(_, door)| may_enter(door)).collect();
         if open.is_empty() {
-            let message = format!(
-                "no listener of {parent} that {field} names allows HTTPRoutes from namespace {}: change allowedRoutes of the listener",
-                self.namespace
-            );
+            let kind = kind.as_str();
+            let message = if takes_kind {
+                format!(
+                    "no listener of {parent} that {field} names allows {kind}s from namespace {}: change allowedRoutes of the listener",
+                    name.namespace
+                )
+            } else {
+                format!(
+                    "no listener of {parent} that {field} names takes {kind}s: see its protocol and allowedRoutes.kinds"
+                )
+            };
             return Err(Fault::new(
                 Reason::NotAllowedByListeners,
                 format!("{field}.name"),
@@ -239,13 +344,12 @@ impl Visitor<'_> {
     }
 }
 
-fn parent_status(
-    object: &HttpRoute,
+fn parent_status<R>(
+    generation: i64,
     reference: &ParentReference,
     refusal: Option<&Fault>,
-    body: &Body,
+    body: &Body<R>,
 ) -> RouteParentStatus {
-    let generation = object.metadata.generation;
     let accepted = Condition::unless(
         refusal,
         ConditionType::Accepted,

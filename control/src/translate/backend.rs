@@ -12,19 +12,24 @@ use super::grant::{self, Reference};
 use super::reach::Reach;
 use super::status::{Problem, Reason};
 use super::{Fault, same};
-use crate::api::{BackendRef, EndpointSlice, Kind, Name, Service, ServicePort, TargetPort};
+use crate::api::{
+    BackendRef, EndpointPort, EndpointSlice, Kind, Name, Service, ServicePort, TargetPort,
+};
+use crate::report::Transport;
 use crate::resolve;
 use crate::store::Snapshot;
 
 /// A Service port that a route leads to.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    /// `namespace/service:port`, with `+h2` where it is spoken to in HTTP/2.
+    /// `namespace/service:port`, with `+h2` where it is spoken to in HTTP/2, and `/udp` for a UDP port.
     pub key: Arc<str>,
     /// The Service.
     pub service: Arc<Service>,
     /// The port of the Service.
     pub port: u16,
+    /// TCP and UDP ports of one number are two.
+    pub transport: Transport,
     /// What HTTP requests are sent in.
     pub protocol: ir::BackendProtocol,
     /// How TLS is spoken, if it is.
@@ -42,6 +47,12 @@ pub(super) struct Referrer<'r> {
     pub kind: Kind,
     /// The route.
     pub route: &'r Name,
+}
+
+impl Referrer<'_> {
+    fn transport(self) -> Transport {
+        if self.kind == Kind::UdpRoute { Transport::Udp } else { Transport::Tcp }
+    }
 }
 
 /// A Service that was looked up, there or not.
@@ -79,18 +90,34 @@ pub(super) fn resolve(
 ) -> Result<Target, Barrier> {
     let (service, port) = find(referrer, reference, field, looked_up)?;
     let name = service.metadata.full_name();
-    let spec = service.spec.ports.iter().find(|spec| spec.port == port);
-    let policy = referrer.policies.of(&name, spec.map(|spec| &*spec.name));
+    let transport = referrer.transport();
+    let spec = find_port(&service, port, transport);
+    let by_tls = transport == Transport::Tcp;
+    let policy = referrer.policies.of(&name, spec.map(|spec| &*spec.name)).filter(|_| by_tls);
     let protocol = spoken(referrer.kind, spec, policy.is_some()).map_err(|what| {
         let message = format!("port {port} of Service {name} {what}");
         Fault::new(Reason::UnsupportedProtocol, format!("{field}.port"), message)
     })?;
     let tls = policy.map(|policy| policy.tls.clone()).transpose().map_err(Barrier::Policy)?;
-    let suffix = match protocol {
-        ir::BackendProtocol::Http1 => "",
-        ir::BackendProtocol::Http2 => "+h2",
+    let suffix = match (transport, protocol) {
+        (Transport::Udp, _) => "/udp",
+        (Transport::Tcp, ir::BackendProtocol::Http1) => "",
+        (Transport::Tcp, ir::BackendProtocol::Http2) => "+h2",
     };
-    Ok(Target { key: format!("{name}:{port}{suffix}").into(), service, port, protocol, tls })
+    let key = format!("{name}:{port}{suffix}").into();
+    Ok(Target { key, service, port, transport, protocol, tls })
+}
+
+/// The port of this transport, or else one of this number.
+fn find_port(service: &Service, port: u16, transport: Transport) -> Option<&ServicePort> {
+    let ports = service.spec.ports.iter().filter(|spec| spec.port == port);
+    let is_it = |spec: &&ServicePort| is_of(transport, spec.protocol.as_deref());
+    ports.clone().find(is_it).or_else(|| ports.clone().next())
+}
+
+/// Whether a port of a Service or an EndpointSlice is of this transport.
+fn is_of(transport: Transport, protocol: Option<&str>) -> bool {
+    protocol.unwrap_or("TCP") == transport.name()
 }
 
 /// The Service that a reference names, and its port.
@@ -157,9 +184,14 @@ fn spoken(
     by_tls: bool,
 ) -> Result<ir::BackendProtocol, String> {
     use ir::BackendProtocol::{Http1, Http2};
-    let transport = port.and_then(|port| port.protocol.as_deref());
-    if let Some(other) = transport.filter(|transport| *transport != "TCP") {
-        return Err(format!("speaks {other}, which takes no requests"));
+    let transport = if route == Kind::UdpRoute { Transport::Udp } else { Transport::Tcp };
+    let given = port.map(|port| port.protocol.as_deref().unwrap_or("TCP"));
+    if let Some(other) = given.filter(|given| !is_of(transport, Some(given))) {
+        let (kind, wanted) = (route.as_str(), transport.name());
+        return Err(format!("speaks {other}, but a {kind} leads to {wanted}"));
+    }
+    if matches!(route, Kind::TcpRoute | Kind::TlsRoute | Kind::UdpRoute) {
+        return Ok(Http1);
     }
     let own = if route == Kind::GrpcRoute { Http2 } else { Http1 };
     let Some(application) = port.and_then(|port| port.app_protocol.as_deref()) else {
@@ -275,7 +307,7 @@ fn by_service(snapshot: &Snapshot) -> HashMap<Name, Vec<Arc<EndpointSlice>>> {
 
 fn translate(snapshot: &Snapshot, target: &Target, cache: &BackendCache) -> (ir::Backend, bool) {
     let service = &target.service;
-    let port = service.spec.ports.iter().find(|port| port.port == target.port);
+    let port = find_port(service, target.port, target.transport);
     let annotation = service.metadata.annotations.get(resolve::ENDPOINTS_ANNOTATION);
     let mut endpoints = if let Some(text) = annotation {
         annotated(snapshot, text)
@@ -284,10 +316,10 @@ fn translate(snapshot: &Snapshot, target: &Target, cache: &BackendCache) -> (ir:
     } else {
         let slices =
             cache.by_service.get(&service.metadata.full_name()).map_or(&[][..], Vec::as_slice);
-        sliced(slices, port.map_or("", |port| &*port.name))
+        sliced(slices, port.map_or("", |port| &*port.name), target.transport)
     };
     let all = endpoints.len();
-    endpoints.retain(|endpoint| cache.reach.permits(*endpoint));
+    endpoints.retain(|endpoint| cache.reach.permits(target.transport, *endpoint));
     let is_barred = endpoints.len() < all;
     endpoints.sort();
     endpoints.dedup();
@@ -323,11 +355,13 @@ fn external(
 }
 
 /// Ready endpoints; those that terminate but still serve only if nothing else is ready.
-fn sliced(slices: &[Arc<EndpointSlice>], port_name: &str) -> Vec<SocketAddr> {
+fn sliced(slices: &[Arc<EndpointSlice>], port_name: &str, transport: Transport) -> Vec<SocketAddr> {
     let (mut ready, mut leaving) = (Vec::new(), Vec::new());
     for slice in slices {
-        let tcp = |protocol: &Option<Arc<str>>| matches!(protocol.as_deref(), None | Some("TCP"));
-        let port = slice.ports.iter().find(|port| &*port.name == port_name && tcp(&port.protocol));
+        let is_it = |port: &&EndpointPort| {
+            &*port.name == port_name && is_of(transport, port.protocol.as_deref())
+        };
+        let port = slice.ports.iter().find(is_it);
         let Some(port) = port.and_then(|port| port.port) else { continue };
         for endpoint in &slice.endpoints {
             let conditions = &endpoint.conditions;

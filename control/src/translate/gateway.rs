@@ -1,5 +1,6 @@
 //! Gateways: which are served, on which addresses, and what their listeners may do.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proxy::ir;
@@ -12,6 +13,7 @@ use super::listener_set::{self, PlannedSet};
 use super::status::{Address, Problem, Reason};
 use super::{Fault, conflict, hostname};
 use crate::api::{self, Gateway, Kind, Name};
+use crate::report::Transport;
 use crate::store::Snapshot;
 
 /// A Gateway of ours.
@@ -59,8 +61,8 @@ impl Planned {
     }
 
     /// The ports that its listeners name.
-    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
-        self.all_listeners().filter(|listener| listener.protocol.is_some()).map(|one| one.port)
+    pub(super) fn ports(&self) -> BTreeSet<(u16, Transport)> {
+        self.all_listeners().filter_map(Listener::socket).collect()
     }
 }
 

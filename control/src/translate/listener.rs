@@ -10,6 +10,7 @@ use super::scope::Scope;
 use super::status::{Condition, ConditionType, Reason};
 use super::{Fault, hostname};
 use crate::api::{self, CertificateRef, GATEWAY_GROUP, Kind, Name, Protocol, RouteKind, TlsMode};
+use crate::report::{Transport, transport};
 use crate::store::{Snapshot, TLS_SECRET_TYPE};
 
 /// The object that a listener belongs to.
@@ -44,20 +45,22 @@ pub(super) struct Listener {
     pub name: Arc<str>,
     /// `namespace/gateway/listener` or `namespace/listenerset/name/listener`.
     pub full_name: Arc<str>,
-    /// TCP port.
+    /// TCP or UDP port.
     pub port: u16,
     /// What it shall speak.
     pub declared: Protocol,
     /// What it speaks, if supported.
     pub protocol: Option<ir::Protocol>,
-    /// The hostname it claims.
+    /// The hostname it claims; none with a protocol that knows no hostnames.
     pub hostname: Option<ir::Hostname>,
+    /// Whether it ends TLS, so that it cannot serve without a certificate.
+    pub terminates: bool,
     /// Certificates that can be used.
     pub tls: Option<Arc<ir::Tls>>,
     /// Which namespaces' routes may attach.
     pub scope: Scope,
     /// Supported kinds among the allowed ones.
-    pub kinds: Vec<RouteKind>,
+    pub kinds: Vec<Kind>,
     /// Why it is not accepted.
     pub refusal: Option<Fault>,
     /// With whom it conflicts.
@@ -74,10 +77,23 @@ impl Listener {
         self.refusal.is_none() && self.conflict.is_none()
     }
 
-    /// Takes traffic: accepted, with something that can attach and, for HTTPS, a certificate.
+    /// Takes traffic: accepted, with something that can attach and, where it ends TLS, a certificate.
     pub(super) fn is_programmed(&self) -> bool {
-        let certified = self.protocol != Some(ir::Protocol::Tls) || self.tls.is_some();
+        let certified = !self.terminates || self.tls.is_some();
         self.accepts() && certified && !self.kinds.is_empty()
+    }
+
+    /// What it does with connections.
+    pub(super) fn kind(&self) -> ir::ListenerKind {
+        match self.declared {
+            Protocol::Http | Protocol::Https | Protocol::Unknown(_) => ir::ListenerKind::Http,
+            Protocol::Tcp | Protocol::Tls | Protocol::Udp => ir::ListenerKind::Stream,
+        }
+    }
+
+    /// Its port among the TCP or the UDP ports, if its protocol is supported.
+    pub(super) fn socket(&self) -> Option<(u16, Transport)> {
+        Some((self.port, transport(self.protocol?)))
     }
 
     /// The path of a field of this listener.
@@ -154,9 +170,12 @@ pub(super) fn plan(
 ) -> Listener {
     let protocol = match spec.protocol {
         Protocol::Http => Some(ir::Protocol::Http),
-        Protocol::Https => Some(ir::Protocol::Tls),
-        Protocol::Tcp | Protocol::Tls | Protocol::Udp | Protocol::Unknown(_) => None,
+        Protocol::Https | Protocol::Tls => Some(ir::Protocol::Tls),
+        Protocol::Tcp => Some(ir::Protocol::Tcp),
+        Protocol::Udp => Some(ir::Protocol::Udp),
+        Protocol::Unknown(_) => None,
     };
+    let claim = spec.hostname.as_deref().filter(|_| protocol.is_some_and(has_hostnames));
     let namespaces = &spec.allowed_routes.namespaces;
     let mut listener = Listener {
         index,
@@ -165,7 +184,8 @@ pub(super) fn plan(
         port: spec.port,
         declared: spec.protocol.clone(),
         protocol,
-        hostname: spec.hostname.as_deref().and_then(hostname::parse),
+        hostname: claim.and_then(hostname::parse),
+        terminates: protocol == Some(ir::Protocol::Tls) && mode(spec) != &TlsMode::Passthrough,
         tls: None,
         scope: Scope::of(&namespaces.from, namespaces.selector.as_ref(), &owner.name.namespace),
         kinds: Vec::new(),
@@ -176,11 +196,23 @@ pub(super) fn plan(
     };
     listener.refusal = refusal(spec, &listener);
     read_kinds(spec, &mut listener);
-    if protocol == Some(ir::Protocol::Tls) && listener.refusal.is_none() {
+    if listener.terminates && listener.refusal.is_none() {
         read_certificates(snapshot, owner, spec, &mut listener);
-        read_clients(owner, &mut listener);
+        // "All Listeners handling HTTPS traffic": TLS listeners ask nobody.
+        if spec.protocol == Protocol::Https {
+            read_clients(owner, &mut listener);
+        }
     }
     listener
+}
+
+/// Whether connections of a protocol name a host.
+fn has_hostnames(protocol: ir::Protocol) -> bool {
+    matches!(protocol, ir::Protocol::Http | ir::Protocol::Tls)
+}
+
+fn mode(spec: &api::Listener) -> &TlsMode {
+    spec.tls.as_ref().map_or(&TlsMode::Terminate, |tls| &tls.mode)
 }
 
 fn refusal(spec: &api::Listener, listener: &Listener) -> Option<Fault> {
@@ -190,8 +222,9 @@ fn refusal(spec: &api::Listener, listener: &Listener) -> Option<Fault> {
     let name = &spec.name;
     if listener.protocol.is_none() {
         let protocol = spec.protocol.as_str();
-        let message =
-            format!("protocol {protocol} of listener {name} is not supported: use HTTP or HTTPS");
+        let message = format!(
+            "protocol {protocol} of listener {name} is not supported: use HTTP, HTTPS, TLS, TCP or UDP"
+        );
         let field = listener.field("protocol");
         return Some(Fault::new(Reason::UnsupportedProtocol, field, message));
     }
@@ -199,6 +232,7 @@ fn refusal(spec: &api::Listener, listener: &Listener) -> Option<Fault> {
         return refuse("port", format!("port 0 of listener {name} is none: use 1 to 65535"));
     }
     let claim = spec.hostname.as_deref().filter(|claim| !claim.is_empty());
+    let claim = claim.filter(|_| listener.protocol.is_some_and(has_hostnames));
     if claim.is_some_and(|claim| !hostname::is_claim(claim)) {
         let message =
             format!("hostname of listener {name} is not a DNS name, which may begin with \"*.\"");
@@ -208,41 +242,63 @@ fn refusal(spec: &api::Listener, listener: &Listener) -> Option<Fault> {
         let message = format!("filters of listener {name} are not supported yet: remove them");
         return refuse("filters", message);
     }
-    if spec.protocol != Protocol::Https {
-        return None;
-    }
-    let mode = spec.tls.as_ref().map_or(&TlsMode::Terminate, |tls| &tls.mode);
-    if *mode != TlsMode::Terminate {
-        let mode = mode.as_str();
-        let message =
-            format!("tls.mode {mode} of HTTPS listener {name} is not supported: use Terminate");
+    let modes: &[TlsMode] = match spec.protocol {
+        Protocol::Https => &[TlsMode::Terminate],
+        Protocol::Tls => &[TlsMode::Terminate, TlsMode::Passthrough],
+        Protocol::Http | Protocol::Tcp | Protocol::Udp | Protocol::Unknown(_) => return None,
+    };
+    if !modes.contains(mode(spec)) {
+        let modes: Vec<_> = modes.iter().map(TlsMode::as_str).collect();
+        let message = format!(
+            "tls.mode {} of {} listener {name} is not supported: use {}",
+            mode(spec).as_str(),
+            spec.protocol.as_str(),
+            modes.join(" or ")
+        );
         return refuse("tls.mode", message);
     }
     None
 }
 
-/// The kinds of routes that may attach. A listener that cannot be served supports none.
+/// The kinds of routes that a protocol takes.
+fn kinds_of(protocol: &Protocol) -> &'static [Kind] {
+    match protocol {
+        Protocol::Http | Protocol::Https => &[Kind::HttpRoute],
+        Protocol::Tcp => &[Kind::TcpRoute],
+        Protocol::Tls => &[Kind::TlsRoute],
+        Protocol::Udp => &[Kind::UdpRoute],
+        Protocol::Unknown(_) => &[],
+    }
+}
+
+/// The kinds of routes that may attach: those that are allowed and that the protocol takes.
 fn read_kinds(spec: &api::Listener, listener: &mut Listener) {
-    let ours = RouteKind { group: GATEWAY_GROUP.into(), kind: "HTTPRoute".into() };
+    let taken = kinds_of(&spec.protocol);
     let allowed = &spec.allowed_routes.kinds;
-    let supported = |kind: &RouteKind| listener.protocol.is_some() && *kind == ours;
-    let wrong = allowed.iter().position(|kind| !supported(kind));
-    let own = allowed.iter().any(supported) || (allowed.is_empty() && supported(&ours));
-    if let Some(position) = wrong {
-        let kind = &allowed[position];
+    let is = |allowed: &RouteKind, kind: Kind| {
+        &*allowed.group == GATEWAY_GROUP && &*allowed.kind == kind.as_str()
+    };
+    let is_taken = |allowed: &RouteKind| taken.iter().any(|kind| is(allowed, *kind));
+    if let Some(position) = allowed.iter().position(|kind| !is_taken(kind)) {
+        let RouteKind { group, kind } = &allowed[position];
+        let protocol = spec.protocol.as_str();
+        let advice = match taken {
+            [] => "remove it".to_owned(),
+            taken => {
+                let names: Vec<_> = taken.iter().map(|kind| kind.as_str()).collect();
+                format!("use {}", names.join(" or "))
+            }
+        };
         let message = format!(
-            "allowedRoutes.kinds of listener {} names {} of group {:?}, which is not supported with protocol {}: use HTTPRoute with HTTP or HTTPS",
-            listener.name,
-            kind.kind,
-            kind.group,
-            spec.protocol.as_str()
+            "allowedRoutes.kinds of listener {} names {kind} of group {group:?}, which is not supported with protocol {protocol}: {advice}",
+            listener.name
         );
         let field = listener.field(&format!("allowedRoutes.kinds[{position}].kind"));
         listener.unresolved.push(Fault::new(Reason::InvalidRouteKinds, field, message));
     }
-    if own {
-        listener.kinds.push(ours);
-    }
+    let is_allowed =
+        |kind: &Kind| allowed.is_empty() || allowed.iter().any(|allowed| is(allowed, *kind));
+    listener.kinds = taken.iter().copied().filter(is_allowed).collect();
 }
 
 fn read_certificates(
@@ -254,7 +310,8 @@ fn read_certificates(
     let refs = spec.tls.as_ref().map_or(&[][..], |tls| &tls.certificate_refs);
     if refs.is_empty() {
         let message = format!(
-            "HTTPS listener {} has no certificate: name a Secret in tls.certificateRefs",
+            "{} listener {} has no certificate: name a Secret in tls.certificateRefs",
+            spec.protocol.as_str(),
             listener.name
         );
         let field = listener.field("tls.certificateRefs");

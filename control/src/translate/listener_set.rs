@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::Fault;
 use super::gateway::Planned;
 use super::listener::{self, Listener, Owner};
 use super::scope::Scope;
 use super::status::{Condition, ConditionType, Problem, Reason};
-use super::{Fault, conflict};
 use crate::api::{GATEWAY_GROUP, Kind, ListenerSet, Name};
 use crate::store::Snapshot;
 
@@ -77,7 +77,6 @@ fn plan_one(
         let specs = object.spec.listeners.iter().enumerate();
         set.listeners =
             specs.map(|(index, spec)| listener::plan(snapshot, owner, spec, index)).collect();
-        conflict::among_siblings(&mut set.listeners);
     } else {
         let message = format!(
             "Gateway {} does not allow ListenerSets of namespace {}: change spec.allowedListeners of the Gateway",

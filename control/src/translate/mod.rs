@@ -35,6 +35,7 @@ mod reach;
 mod route;
 mod scope;
 pub mod status;
+mod stream_route;
 mod trust;
 
 use std::sync::Arc;

@@ -43,8 +43,8 @@ pub(super) struct Door {
     pub hostname: Option<Hostname>,
     /// Which namespaces' routes may attach.
     pub scope: Scope,
-    /// Whether HTTPRoutes may.
-    pub takes_http_routes: bool,
+    /// Which kinds of routes may.
+    pub kinds: Vec<Kind>,
 }
 
 /// What a reference names.
@@ -159,7 +159,7 @@ impl Door {
             port: listener.port,
             hostname: listener.hostname.clone(),
             scope: listener.scope.clone(),
-            takes_http_routes: !listener.kinds.is_empty(),
+            kinds: listener.kinds.clone(),
         }
     }
 }

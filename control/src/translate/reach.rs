@@ -9,12 +9,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::gateway::Planned;
 use super::infrastructure;
+use crate::report::Transport;
 use crate::store::Snapshot;
 
 /// What must not be led to; nothing where objects are files.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Reach {
-    own: Option<BTreeSet<SocketAddr>>,
+    own: Option<BTreeSet<(Transport, SocketAddr)>>,
 }
 
 impl Reach {
@@ -27,13 +28,16 @@ impl Reach {
         everywhere.extend(snapshot.host_addresses.iter());
         let mut own = BTreeSet::new();
         for gateway in gateways {
-            let ports: BTreeSet<u16> = gateway.ports().collect();
-            for (address, port) in ports.into_iter().flat_map(|port| gateway.site.sockets(port)) {
+            let sockets = gateway.ports().into_iter().flat_map(|(port, transport)| {
+                gateway.site.sockets(port).into_iter().map(move |socket| (transport, socket))
+            });
+            for (transport, (address, port)) in sockets {
+                let at = |ip| (transport, SocketAddr::new(ip, port));
                 match address {
                     Some(ip) => {
-                        own.insert(SocketAddr::new(ip, port));
+                        own.insert(at(ip));
                     }
-                    None => own.extend(everywhere.iter().map(|ip| SocketAddr::new(*ip, port))),
+                    None => own.extend(everywhere.iter().copied().map(at)),
                 }
             }
         }
@@ -41,10 +45,10 @@ impl Reach {
     }
 
     /// Whether a backend may have this endpoint.
-    pub(super) fn permits(&self, endpoint: SocketAddr) -> bool {
+    pub(super) fn permits(&self, transport: Transport, endpoint: SocketAddr) -> bool {
         let Some(own) = &self.own else { return true };
         let ip = endpoint.ip().to_canonical();
-        !is_local(ip) && !own.contains(&SocketAddr::new(ip, endpoint.port()))
+        !is_local(ip) && !own.contains(&(transport, SocketAddr::new(ip, endpoint.port())))
     }
 }
 
@@ -62,7 +66,12 @@ mod tests {
     use super::*;
 
     fn reach(own: &[&str]) -> Reach {
-        Reach { own: Some(own.iter().map(|one| one.parse().unwrap()).collect()) }
+        let own = own.iter().map(|one| (Transport::Tcp, one.parse().unwrap()));
+        Reach { own: Some(own.collect()) }
+    }
+
+    fn permits(reach: &Reach, endpoint: &str) -> bool {
+        reach.permits(Transport::Tcp, endpoint.parse().unwrap())
     }
 
     #[test]
@@ -81,17 +90,18 @@ mod tests {
             "[::ffff:127.0.0.1]:80",
             "[::ffff:169.254.169.254]:80",
         ] {
-            assert!(!reach(&[]).permits(bad.parse().unwrap()), "{bad}");
-            assert!(Reach::default().permits(bad.parse().unwrap()), "{bad} in a file");
+            assert!(!permits(&reach(&[]), bad), "{bad}");
+            assert!(permits(&Reach::default(), bad), "{bad} in a file");
         }
-        assert!(reach(&[]).permits("10.0.0.1:80".parse().unwrap()));
+        assert!(permits(&reach(&[]), "10.0.0.1:80"));
     }
 
     #[test]
     fn nothing_leads_back_to_a_socket_of_ours() {
         let reach = reach(&["10.0.0.1:80"]);
-        assert!(!reach.permits("10.0.0.1:80".parse().unwrap()));
-        assert!(!reach.permits("[::ffff:10.0.0.1]:80".parse().unwrap()));
-        assert!(reach.permits("10.0.0.1:81".parse().unwrap()));
+        assert!(!permits(&reach, "10.0.0.1:80"));
+        assert!(!permits(&reach, "[::ffff:10.0.0.1]:80"));
+        assert!(permits(&reach, "10.0.0.1:81"));
+        assert!(reach.permits(Transport::Udp, "10.0.0.1:80".parse().unwrap()));
     }
 }

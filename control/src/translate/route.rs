@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use proxy::ir;
 
+use super::attach::Route;
 use super::backend::{self, Barrier, LookedUp, Referrer, Target};
 use super::status::Reason;
 use super::{Fault, duration, filter, grpc, hostname, matching};
 use crate::api::{
-    BackendRef, Filter, FilterType, GrpcRoute, GrpcRule, HttpRoute, Match, PathMatchType,
-    PathModifierType, Rule,
+    BackendRef, Filter, FilterType, GrpcRoute, GrpcRule, HttpRoute, Match, Meta, ParentReference,
+    PathMatchType, PathModifierType, Rule,
 };
 
 /// What a route's rules mean.
 #[derive(Debug)]
-pub(super) struct Body {
+pub(super) struct Body<R> {
     /// The rules.
-    pub route: Arc<ir::Route>,
+    pub rules: Arc<R>,
     /// The backends they lead to.
     pub backends: Vec<Target>,
     /// The Services that were looked up, as they were.
@@ -29,18 +30,79 @@ pub(super) struct Body {
     pub unresolved: Vec<Fault>,
 }
 
-/// Translates the rules of an HTTPRoute.
-pub(super) fn http(referrer: Referrer<'_>, route: &HttpRoute) -> Body {
-    let empty = [Rule::default()];
-    let rules = route.spec.rules.as_deref().unwrap_or(&empty);
-    let refusal = bad_hostname(&route.spec.hostnames);
-    let ir = ir::Route { created: route.metadata.created, ..ir::Route::default() };
-    translate(referrer, (ir, refusal), rules, http_rule)
+impl<R> Body<R> {
+    /// Of a route that leads nowhere yet.
+    pub(super) fn new(rules: R) -> Self {
+        Self {
+            rules: Arc::new(rules),
+            backends: Vec::new(),
+            services: Vec::new(),
+            refusal: None,
+            partial: None,
+            unresolved: Vec::new(),
+        }
+    }
+
+    /// What a reference at `field` leads to, or why it must not be followed, which is noted.
+    pub(super) fn follow(
+        &mut self,
+        referrer: Referrer<'_>,
+        reference: &BackendRef,
+        field: &str,
+    ) -> Result<Target, Arc<str>> {
+        backend::resolve(referrer, reference, field, &mut self.services).map_err(|barrier| {
+            match barrier {
+                Barrier::Policy(message) => message,
+                Barrier::Unresolved(fault) => {
+                    let message = fault.message.as_str().into();
+                    self.unresolved.push(fault);
+                    message
+                }
+            }
+        })
+    }
+
+    /// Notes that the route leads to these.
+    pub(super) fn lead_to(&mut self, targets: impl IntoIterator<Item = Target>) {
+        for target in targets {
+            if !self.backends.iter().any(|known| known.key == target.key) {
+                self.backends.push(target);
+            }
+        }
+    }
+}
+
+impl Route for HttpRoute {
+    type Rules = ir::Route;
+
+    fn metadata(&self) -> &Meta {
+        &self.metadata
+    }
+
+    fn parent_refs(&self) -> &[ParentReference] {
+        &self.spec.parent_refs
+    }
+
+    fn hostnames(&self) -> &[Arc<str>] {
+        &self.spec.hostnames
+    }
+
+    fn full_name(rules: &ir::Route) -> &str {
+        &rules.name
+    }
+
+    fn translate(&self, referrer: Referrer<'_>) -> Body<ir::Route> {
+        let empty = [Rule::default()];
+        let rules = self.spec.rules.as_deref().unwrap_or(&empty);
+        let refusal = bad_hostname(&self.spec.hostnames);
+        let ir = ir::Route { created: self.metadata.created, ..ir::Route::default() };
+        translate(referrer, (ir, refusal), rules, http_rule)
+    }
 }
 
 /// Translates the rules of a GRPCRoute.
 #[expect(dead_code, reason = "GRPCRoutes attach in a later change")]
-pub(super) fn grpc(referrer: Referrer<'_>, route: &GrpcRoute) -> Body {
+pub(super) fn grpc(referrer: Referrer<'_>, route: &GrpcRoute) -> Body<ir::Route> {
     let empty = [GrpcRule::default()];
     let rules = route.spec.rules.as_deref().unwrap_or(&empty);
     let refusal = bad_hostname(&route.spec.hostnames);
@@ -57,17 +119,10 @@ fn translate<R>(
     (route, refusal): (ir::Route, Option<Fault>),
     rules: &[R],
     mut rule: impl FnMut(&R, &str, &mut Followed<'_>) -> Result<ir::Rule, Refusal>,
-) -> Body {
+) -> Body<ir::Route> {
     let rules_of = Vec::with_capacity(rules.len());
     let mut ir = ir::Route { name: referrer.route.to_string().into(), rules: rules_of, ..route };
-    let mut body = Body {
-        route: Arc::new(ir::Route::default()),
-        backends: Vec::new(),
-        services: Vec::new(),
-        refusal,
-        partial: None,
-        unresolved: Vec::new(),
-    };
+    let mut body = Body { refusal, ..Body::new(ir::Route::default()) };
     let mut dropped = Vec::new();
     for (index, spec) in rules.iter().enumerate() {
         let field = format!("spec.rules[{index}]");
@@ -77,11 +132,7 @@ fn translate<R>(
         match outcome {
             Ok(rule) => {
                 ir.rules.push(rule);
-                for target in backends {
-                    if !body.backends.iter().any(|known| known.key == target.key) {
-                        body.backends.push(target);
-                    }
-                }
+                body.lead_to(backends);
             }
             Err(Refusal::Rule(fault)) => dropped.push(fault),
             Err(Refusal::Route(fault)) => body.refusal = body.refusal.or(Some(fault)),
@@ -95,11 +146,12 @@ fn translate<R>(
             body.partial = Some(Fault { message, ..first });
         }
     }
-    body.route = Arc::new(ir);
+    body.rules = Arc::new(ir);
     body
 }
 
-fn bad_hostname(hostnames: &[Arc<str>]) -> Option<Fault> {
+/// The first hostname that is none.
+pub(super) fn bad_hostname(hostnames: &[Arc<str>]) -> Option<Fault> {
     let bad = |name: &Arc<str>| !hostname::is_claim(name);
     let index = hostnames.iter().position(bad)?;
     let field = format!("spec.hostnames[{index}]");
@@ -118,25 +170,19 @@ enum Refusal {
 /// Where the references of one rule lead.
 struct Followed<'f> {
     referrer: Referrer<'f>,
-    body: &'f mut Body,
+    body: &'f mut Body<ir::Route>,
     backends: Vec<Target>,
 }
 
 impl Followed<'_> {
     fn follow(&mut self, reference: &BackendRef, field: &str) -> ir::Target {
-        let looked_up = &mut self.body.services;
-        match backend::resolve(self.referrer, reference, field, looked_up) {
+        match self.body.follow(self.referrer, reference, field) {
             Ok(target) => {
                 let key = Arc::clone(&target.key);
                 self.backends.push(target);
                 ir::Target::Backend(key)
             }
-            Err(Barrier::Policy(message)) => ir::Target::Invalid(message),
-            Err(Barrier::Unresolved(fault)) => {
-                let message = fault.message.as_str().into();
-                self.body.unresolved.push(fault);
-                ir::Target::Invalid(message)
-            }
+            Err(message) => ir::Target::Invalid(message),
         }
     }
 }

@@ -26,6 +26,15 @@ pub struct Statuses {
     /// ListenerSets that name one of those Gateways.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub listener_sets: BTreeMap<Name, ListenerSetStatus>,
+    /// TCPRoutes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tcp_routes: BTreeMap<Name, Arc<RouteStatus>>,
+    /// TLSRoutes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tls_routes: BTreeMap<Name, Arc<RouteStatus>>,
+    /// UDPRoutes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub udp_routes: BTreeMap<Name, Arc<RouteStatus>>,
     /// Routes of the kinds that are not served ([`Kind::is_other_route`]) and name one of them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub other_routes: BTreeMap<Kind, BTreeMap<Name, Arc<RouteStatus>>>,
@@ -35,6 +44,22 @@ pub struct Statuses {
     /// Objects that should exist for each Gateway that is not refused.
     #[serde(skip)]
     pub infrastructure: BTreeMap<Name, Arc<Infrastructure>>,
+}
+
+impl Statuses {
+    /// The statuses of the routes of a kind; `None` for other kinds.
+    #[must_use]
+    pub fn routes(&self, kind: Kind) -> Option<&BTreeMap<Name, Arc<RouteStatus>>> {
+        static NONE: BTreeMap<Name, Arc<RouteStatus>> = BTreeMap::new();
+        match kind {
+            Kind::HttpRoute => Some(&self.http_routes),
+            Kind::TcpRoute => Some(&self.tcp_routes),
+            Kind::TlsRoute => Some(&self.tls_routes),
+            Kind::UdpRoute => Some(&self.udp_routes),
+            kind if kind.is_other_route() => Some(self.other_routes.get(&kind).unwrap_or(&NONE)),
+            _ => None,
+        }
+    }
 }
 
 /// Something in an object that is refused.

@@ -293,11 +293,12 @@ fn own_service<'a>(snapshot: &'a Snapshot, gateway: &Planned) -> Option<&'a Serv
     infrastructure::is_ours(&service.metadata.labels, &gateway.name).then_some(service)
 }
 
-/// The port that we bind for each port of each Gateway: first those that Services already lead to.
+/// The port that we bind for each port of each Gateway, TCP and UDP alike: first those that Services
+/// already lead to.
 fn choose_ports(snapshot: &Snapshot, gateways: &mut [Planned]) {
     let mut taken: HashSet<u16> = HashSet::new();
     for gateway in gateways.iter_mut().filter(|gateway| gateway.fault.is_none()) {
-        let wanted: BTreeSet<u16> = gateway.ports().collect();
+        let wanted: BTreeSet<u16> = gateway.ports().into_iter().map(|(port, _)| port).collect();
         let ports =
             own_service(snapshot, gateway).map_or(&[][..], |service| &service.spec.ports[..]);
         let known = ports.iter().filter_map(|spec| match spec.target_port {
@@ -310,7 +311,7 @@ fn choose_ports(snapshot: &Snapshot, gateways: &mut [Planned]) {
         gateway.site = Site::Mapped(kept.collect());
     }
     for gateway in gateways.iter_mut().filter(|gateway| gateway.fault.is_none()) {
-        let wanted: BTreeSet<u16> = gateway.ports().collect();
+        let wanted: BTreeSet<u16> = gateway.ports().into_iter().map(|(port, _)| port).collect();
         let Site::Mapped(map) = &mut gateway.site else { continue };
         for port in wanted {
             if map.contains_key(&port) {

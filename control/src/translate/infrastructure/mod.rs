@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::address::{Addressing, Site};
 use super::gateway::Planned;
 use crate::api::{Endpoint, GATEWAY_GROUP, Name};
+use crate::report::Transport;
 use crate::store::Snapshot;
 
 /// The longest name of a Service, and the longest value of a label.
@@ -46,6 +47,9 @@ pub struct Infrastructure {
     pub slices: Vec<Value>,
 }
 
+/// The ports of a Gateway.
+type Ports = BTreeSet<(u16, Transport)>;
+
 /// What should exist for every Gateway that is not refused.
 pub(super) fn plan(
     snapshot: &Snapshot,
@@ -59,7 +63,7 @@ pub(super) fn plan(
 }
 
 fn plan_one(snapshot: &Snapshot, gateway: &Planned) -> Option<Infrastructure> {
-    let ports: BTreeSet<u16> = gateway.ports().collect();
+    let ports = gateway.ports();
     if ports.is_empty() {
         return None;
     }
@@ -101,12 +105,12 @@ fn is_ready(endpoint: &Endpoint) -> bool {
     endpoint.conditions.ready != Some(false)
 }
 
-fn service(snapshot: &Snapshot, gateway: &Planned, ports: &BTreeSet<u16>) -> Value {
+fn service(snapshot: &Snapshot, gateway: &Planned, ports: &Ports) -> Value {
     let ports: Vec<Value> = ports
         .iter()
-        .map(|port| {
-            json!({"name": port_name(*port), "port": port, "protocol": "TCP",
-                   "targetPort": bound(gateway, *port)})
+        .map(|&(port, transport)| {
+            json!({"name": port_name(port, transport), "port": port,
+                   "protocol": transport.name(), "targetPort": bound(gateway, port)})
         })
         .collect();
     let mut spec = json!({"ports": ports, "type": "ClusterIP"});
@@ -122,7 +126,7 @@ fn service(snapshot: &Snapshot, gateway: &Planned, ports: &BTreeSet<u16>) -> Val
            "metadata": metadata(gateway, &name, &[]), "spec": spec})
 }
 
-fn slice(gateway: &Planned, ports: &BTreeSet<u16>, family: &str, all: &[IpAddr]) -> Value {
+fn slice(gateway: &Planned, ports: &Ports, family: &str, all: &[IpAddr]) -> Value {
     let service = service_name(&gateway.name).name;
     let name = format!("{service}-{}", family.to_lowercase());
     let labels = [
@@ -131,8 +135,9 @@ fn slice(gateway: &Planned, ports: &BTreeSet<u16>, family: &str, all: &[IpAddr])
     ];
     let ports: Vec<Value> = ports
         .iter()
-        .map(|port| {
-            json!({"name": port_name(*port), "port": bound(gateway, *port), "protocol": "TCP"})
+        .map(|&(port, transport)| {
+            json!({"name": port_name(port, transport), "port": bound(gateway, port),
+                   "protocol": transport.name()})
         })
         .collect();
     let endpoints: Vec<Value> = all
@@ -150,8 +155,11 @@ fn bound(gateway: &Planned, port: u16) -> u16 {
     gateway.site.sockets(port).first().map_or(port, |(_, own)| *own)
 }
 
-fn port_name(port: u16) -> String {
-    format!("port-{port}")
+fn port_name(port: u16, transport: Transport) -> String {
+    match transport {
+        Transport::Tcp => format!("port-{port}"),
+        Transport::Udp => format!("port-{port}-udp"),
+    }
 }
 
 fn metadata(gateway: &Planned, name: &str, more: &[(&str, &str)]) -> Value {
