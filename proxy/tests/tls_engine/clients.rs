@@ -4,38 +4,9 @@ use std::sync::Arc;
 
 use proxy::ir::ClientValidation;
 use proxy::tls::ClientIdentity;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{AlertDescription, HandshakeKind};
 
 use super::*;
-
-/// An authority, and a way to have certificates signed by it.
-struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
-
-/// A client certificate with its key.
-struct Card(CertificateDer<'static>, PrivateKeyDer<'static>);
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = rcgen::CertificateParams::default();
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate().unwrap();
-        Self(rcgen::CertifiedIssuer::self_signed(params, key).unwrap())
-    }
-
-    fn card(&self) -> Card {
-        let mut params = rcgen::CertificateParams::new(vec!["client".into()]).unwrap();
-        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        Card(certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-    }
-
-    fn root(&self) -> Vec<u8> {
-        self.0.der().to_vec()
-    }
-}
 
 fn server(certificate: &Certificate, roots: &[&Authority], is_optional: bool) -> Rc<Config> {
     let roots = Arc::new(roots.iter().map(|authority| authority.root()).collect());

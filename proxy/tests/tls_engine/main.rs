@@ -4,6 +4,7 @@
 //! modules hold the claims. No sockets, no clock but rustls' own.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod backend;
 mod choose;
 mod clients;
 mod handshake;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use proxy::ir::{Certificate, Hostname, ListenerKind, Tls};
 use proxy::tls::{Claimant, Config, Error, Session, read_pem};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
 
 const SEED: [u8; 32] = [7; 32];
@@ -35,6 +36,51 @@ fn certificate_of(names: &[&str], kind: &'static rcgen::SignatureAlgorithm) -> C
     let key = rcgen::KeyPair::generate_for(kind).unwrap();
     let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
     read_pem("test/secret", certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
+}
+
+/// An authority, and a way to have certificates signed by it.
+struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
+
+/// A certificate with its key.
+struct Card(CertificateDer<'static>, PrivateKeyDer<'static>);
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        Self(rcgen::CertifiedIssuer::self_signed(params, key).unwrap())
+    }
+
+    /// A certificate of a client.
+    fn card(&self) -> Card {
+        self.sign(&["client"], rcgen::ExtendedKeyUsagePurpose::ClientAuth, |_| {})
+    }
+
+    /// A certificate of a server with these names.
+    fn backend(&self, names: &[&str]) -> Card {
+        self.sign(names, rcgen::ExtendedKeyUsagePurpose::ServerAuth, |_| {})
+    }
+
+    fn sign(
+        &self,
+        names: &[&str],
+        usage: rcgen::ExtendedKeyUsagePurpose,
+        edit: impl Fn(&mut rcgen::CertificateParams),
+    ) -> Card {
+        let names: Vec<_> = names.iter().map(|name| name.to_string()).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.extended_key_usages = vec![usage];
+        edit(&mut params);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        Card(certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+    }
+
+    fn root(&self) -> Vec<u8> {
+        self.0.der().to_vec()
+    }
 }
 
 /// A listener: name, hostname as in the API, certificates.
