@@ -152,6 +152,16 @@ impl<R: Runtime> SendHalf<R> {
         }
     }
 
+    /// Sends what TLS still has to say: the alert of a session that failed.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        let Some(session) = &self.tls else { return Ok(()) };
+        let mut cipher = std::mem::take(&mut self.cipher);
+        if session.borrow_mut().take_output(&mut cipher) {
+            self.send_cipher(cipher).await?;
+        }
+        Ok(())
+    }
+
     /// Ends the sending side: `close_notify` where there is TLS, then FIN.
     pub(crate) async fn finish(&mut self) -> io::Result<()> {
         if let Some(session) = &self.tls {

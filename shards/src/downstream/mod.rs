@@ -92,6 +92,9 @@ pub(crate) async fn serve<R: Runtime>(
     };
     if Box::pin(client.handshake(&shard)).await {
         h1::serve(&shard, &mut client).await;
+        if client.origin.is_tls {
+            Box::pin(client.writer.outlet.tell()).await;
+        }
     }
     shard.connection_closed();
 }
@@ -128,6 +131,13 @@ impl<R: Runtime> Outlet for Writer<R> {
 }
 
 impl<R: Runtime> Writer<R> {
+    /// Says what TLS still has to say: why the session failed.
+    async fn tell(&mut self) {
+        self.pace();
+        self.half.flush().await.ok();
+        self.stall.clear();
+    }
+
     /// From now until the bytes are out the client must take them at the least rate. Time in which
     /// there is nothing to send is not the client's.
     fn pace(&self) {
