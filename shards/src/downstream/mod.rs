@@ -1,6 +1,7 @@
 //! One client connection: its two halves, plain or TLS, and its deadlines.
 //!
-//! [`serve`] is a connection's whole life: TLS handshake if the port has one, then HTTP/1. The halves
+//! [`serve`] is a connection's whole life: TLS handshake if the port has one, then HTTP/1, or `stream`
+//! where its listener relays whole connections. The halves
 //! are separate so that a request body and its response can move at once. Invariant: an idle
 //! connection holds at most one small block.
 
@@ -17,7 +18,7 @@ mod tls;
 mod tunnel;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -25,11 +26,13 @@ use proxy::limits;
 use runtime::{Abort, Buf, Runtime, Size};
 
 use self::origin::Origin;
+use self::tls::Greeting;
 use crate::deadline::Deadline;
 use crate::framed::{Framed, Outlet};
 use crate::input::Input;
 use crate::install::PortKey;
 use crate::shard::Shard;
+use crate::stream::{self, Kind, Record};
 use crate::transport::{self, RecvHalf, SendHalf};
 
 /// A client connection.
@@ -90,13 +93,25 @@ pub(crate) async fn serve<R: Runtime>(
         served: 0,
         last: None,
     };
-    if Box::pin(client.handshake(&shard)).await {
-        h1::serve(&shard, &mut client).await;
-        if client.origin.is_tls {
-            Box::pin(client.writer.outlet.tell()).await;
+    match Box::pin(client.handshake(&shard)).await {
+        Greeting::Http => {
+            h1::serve(&shard, &mut client).await;
+            if client.origin.is_tls {
+                Box::pin(client.writer.outlet.tell()).await;
+            }
         }
+        Greeting::Stream(kind) => Box::pin(relay(&shard, client, kind, peer.ip())).await,
+        Greeting::Over => {}
     }
     shard.connection_closed();
+}
+
+/// Hands the connection over to be relayed whole.
+async fn relay<R: Runtime>(shard: &Rc<Shard<R>>, client: Downstream<R>, kind: Kind, peer: IpAddr) {
+    let Downstream { reader, writer, origin, .. } = client;
+    let (send, recv, input) = (writer.outlet.half, reader.half, reader.input);
+    let record = Record::start(kind, peer.to_canonical(), origin.sni, R::now());
+    stream::run(shard, stream::Client { send, recv, input, port: origin.port }, record).await;
 }
 
 impl<R: Runtime> Reader<R> {

@@ -1,4 +1,6 @@
 //! The TLS handshake of a client connection: within its time, counted, and told by an alert if refused.
+//!
+//! Its ClientHello chooses the listener, and with it what becomes of the connection.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,14 +12,26 @@ use runtime::Runtime;
 
 use super::Downstream;
 use crate::shard::Shard;
+use crate::stream::Kind;
 use crate::transport::{self, Insecure, Secured};
 
+/// What becomes of a connection.
+pub(super) enum Greeting {
+    /// It is ready for HTTP.
+    Http,
+    /// It is relayed whole.
+    Stream(Kind),
+    /// It is over, and counted.
+    Over,
+}
+
 impl<R: Runtime> Downstream<R> {
-    /// Makes the connection ready for HTTP. False: it is over (and counted).
-    pub(super) async fn handshake(&mut self, shard: &Shard<R>) -> bool {
+    /// Shakes hands where the port speaks TLS.
+    pub(super) async fn handshake(&mut self, shard: &Shard<R>) -> Greeting {
         let installed = shard.installed();
         let Some(config) = installed.tls(self.origin.port) else {
-            return installed.port(self.origin.port).is_some();
+            let is_there = installed.port(self.origin.port).is_some();
+            return if is_there { Greeting::Http } else { Greeting::Over };
         };
         self.reader.deadline.set(R::now() + installed.epoch.settings.timeouts.tls_handshake);
         let session = Rc::new(RefCell::new(Session::new(&config)));
@@ -27,18 +41,24 @@ impl<R: Runtime> Downstream<R> {
             self.linger().await;
         }
         self.reader.deadline.clear();
-        shard.recorder.handshake(done.is_ok());
-        if done.is_err() {
-            shard.recorder.fault(Fault::TlsHandshake);
-            return false;
-        }
-        // Streams are not served here.
-        let http = session.borrow().kind() == Some(ListenerKind::Http);
-        if !http || matches!(done, Ok(Secured::Passed)) {
-            return false;
+        if !matches!(done, Ok(Secured::Passed)) {
+            shard.recorder.handshake(done.is_ok());
         }
         self.origin.sni = session.borrow().sni().map(str::to_owned);
         self.origin.is_tls = self.reader.half.is_tls();
-        true
+        let kind = session.borrow().kind();
+        match (done, kind) {
+            (Err(_), _) => {
+                shard.recorder.fault(Fault::TlsHandshake);
+                Greeting::Over
+            }
+            (Ok(Secured::Passed), _) => {
+                let hello = session.borrow_mut().take_passed();
+                self.reader.input.gather().extend_from_slice(&hello);
+                Greeting::Stream(Kind::Passthrough)
+            }
+            (Ok(Secured::Here), Some(ListenerKind::Stream)) => Greeting::Stream(Kind::Terminated),
+            (Ok(Secured::Here), Some(ListenerKind::Http) | None) => Greeting::Http,
+        }
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Server<R: Runtime> {
     /// What it sent already.
     pub(super) input: Input,
     pub(super) load: Load<R>,
+    /// The counters of the listener.
+    pub(super) slot: u32,
 }
 
 /// A stream in flight to an endpoint, as the balancer counts it.
@@ -68,7 +70,7 @@ pub(super) async fn reach<R: Runtime>(
 fn listener<'i>(installed: &'i Installed, port: PortKey, record: &Record) -> Option<&'i Listener> {
     let port = installed.port(port)?;
     let listener = port.listener_of_sni(record.sni.as_deref())?;
-    let relays = record.kind.is_relayed_by(port.protocol, listener.kind, listener.tls.is_some());
+    let relays = record.kind.is_relayed_by(port.protocol, listener);
     relays.then_some(listener)
 }
 
@@ -87,7 +89,7 @@ async fn connect<R: Runtime>(
     let opened = open::open(shard, installed, &origin, None).await;
     let Opened { send, recv, input, .. } = opened.inspect_err(|fault| load.failed(*fault))?;
     load.answered();
-    Ok(Server { send, recv, input, load })
+    Ok(Server { send, recv, input, load, slot: listener.slot })
 }
 
 impl<R: Runtime> Load<R> {

@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
+use proxy::epoch::Listener;
 use proxy::fault::Fault;
 use proxy::ir::{ListenerKind, Protocol};
 use proxy::stream::Labels;
@@ -38,6 +39,10 @@ pub(crate) struct Client<R: Runtime> {
 pub(crate) enum Kind {
     /// A TCP connection.
     Tcp,
+    /// What is inside of a TLS session that ends here.
+    Terminated,
+    /// A TLS session that ends at the backend.
+    Passthrough,
 }
 
 /// What happened to a stream and when: counted once at the end.
@@ -81,9 +86,8 @@ pub(crate) async fn run<R: Runtime>(
     match Box::pin(connect::reach(shard, client.port, &mut record)).await {
         Ok(server) => {
             record.connected = Some(R::now());
-            let slot = record.labels.as_ref().map_or(0, |labels| labels.slot);
-            let flow = Flow::new(abort, server.recv.abort_handle(), slot);
-            let Server { mut send, mut recv, mut input, load } = server;
+            let Server { mut send, mut recv, mut input, load, slot } = server;
+            let flow = Flow::new(abort, recv.abort_handle(), slot);
             let near =
                 End { send: &mut client.send, recv: &mut client.recv, input: &mut client.input };
             let far = End { send: &mut send, recv: &mut recv, input: &mut input };
@@ -105,14 +109,20 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
+            Self::Terminated => "tls_terminated",
+            Self::Passthrough => "tls_passthrough",
         }
     }
 
-    /// Whether a listener of a port of `protocol` relays this. `tls`: it has certificates.
-    fn is_relayed_by(self, protocol: Protocol, kind: ListenerKind, tls: bool) -> bool {
-        match self {
-            Self::Tcp => protocol == Protocol::Tcp && kind == ListenerKind::Stream && !tls,
-        }
+    /// Whether a listener of a port of `protocol` relays this. It may have changed since it was found.
+    fn is_relayed_by(self, protocol: Protocol, listener: &Listener) -> bool {
+        let has_certificates = listener.tls.is_some();
+        listener.kind == ListenerKind::Stream
+            && match self {
+                Self::Tcp => protocol == Protocol::Tcp,
+                Self::Terminated => protocol == Protocol::Tls && has_certificates,
+                Self::Passthrough => protocol == Protocol::Tls && !has_certificates,
+            }
     }
 }
 
