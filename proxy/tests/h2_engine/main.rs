@@ -5,6 +5,7 @@
 
 mod abuse;
 mod client;
+mod corpus;
 mod heads;
 mod kit;
 mod properties;

@@ -277,6 +277,3 @@ fn append(arena: &mut Vec<u8>, text: &[u8]) -> Span {
     arena.extend_from_slice(text);
     Span { start: start as u32, end: arena.len() as u32 }
 }
-
-#[cfg(test)]
-mod tests;
