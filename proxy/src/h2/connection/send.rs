@@ -12,6 +12,8 @@ use crate::h2::stream::{Closed, Receiving, Stream, StreamId};
 use crate::http::{Method, ResponseHead};
 use crate::limits::{H2_OUTPUT_BYTES_MAX, H2_STREAMS_MAX};
 
+/// While the output has any room, so much is taken: no frames of a few bytes at its edge.
+const FRAME_BYTES_MIN: usize = 1024;
 /// Frames that an honest peer may send in answer to one of ours.
 const ANSWERS: u32 = 2;
 
@@ -105,7 +107,10 @@ impl<M: Message> Connection<M> {
     /// the output: ask again once it is written.
     #[must_use]
     pub fn capacity(&mut self, id: StreamId) -> usize {
-        let room = H2_OUTPUT_BYTES_MAX.saturating_sub(self.out.len());
+        let room = match H2_OUTPUT_BYTES_MAX.saturating_sub(self.out.len()) {
+            0 => 0,
+            room => room.max(FRAME_BYTES_MIN),
+        };
         let connection = self.send.left();
         let stream = self.streams.get(id).filter(|stream| stream.can_send());
         stream.map_or(0, |stream| stream.send.left().min(connection).min(room))
