@@ -23,7 +23,7 @@ use crate::shard::Shard;
 use crate::udp;
 
 /// Which port of the configuration: stable from epoch to epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct PortKey {
     transport: Transport,
     address: Option<IpAddr>,

@@ -12,7 +12,7 @@ use proxy::http::RequestHead;
 use crate::access_log::{self, Clock};
 use crate::install::Installed;
 use crate::report::{
-    Activity, Datagrams, ListenerRequests, ListenerStreams, MirrorEnd, Stage, StreamCounts,
+    Activity, Datagrams, Dropped, ListenerRequests, ListenerStreams, MirrorEnd, Stage, StreamCounts,
 };
 use crate::stream::Record;
 use crate::trace::Trace;
@@ -281,6 +281,15 @@ impl Recorder {
         let counts = self.faults.replace([0; Fault::ALL.len()]);
         let named = Fault::ALL.iter().zip(counts).filter(|(_, count)| *count > 0);
         named.map(|(fault, count)| (fault.code(), count)).collect()
+    }
+
+    /// The kernel had no room for so many datagrams.
+    pub(crate) fn overrun(&self, count: u32) {
+        if count > 0 {
+            let mut counts = Datagrams::default();
+            counts.dropped[Dropped::Overrun as usize] = count.into();
+            self.datagrams(&counts);
+        }
     }
 
     /// A UDP port moved datagrams.

@@ -119,7 +119,7 @@ async fn tick<R: Runtime>(shard: &Rc<Shard<R>>) {
         count += 1;
         shard.deadlines.expire(now);
         shard.watches.tick();
-        shard.expire_sessions(now);
+        shard.tick_datagrams(now);
         let moved = shard.udp.moved();
         if count.is_multiple_of(TICKS_PER_SWEEP) {
             shard.sweep(now);
@@ -181,12 +181,12 @@ impl<R: Runtime> Shard<R> {
         self.report(self.phase());
     }
 
-    /// Ends UDP sessions that nothing moved in.
-    fn expire_sessions(&self, now: Instant) {
+    /// Ends UDP sessions that nothing moved in, and counts.
+    fn tick_datagrams(&self, now: Instant) {
         let idle_max = self.installed().epoch.settings.timeouts.udp_idle;
         for socket in self.sockets.borrow().values() {
             if let Socket::Open { udp: Some(port), .. } = socket {
-                port.expire(self, now, idle_max);
+                port.tick(self, now, idle_max);
             }
         }
     }

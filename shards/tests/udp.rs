@@ -15,7 +15,7 @@ use proxy::epoch::{Epoch, Settings};
 use proxy::ir;
 use runtime::datagram::{Batch, Bound};
 use runtime::socket::{Home, Transport};
-use shards::report::{Datagrams, Dropped};
+use shards::report::{Datagrams, Dropped, Phase};
 use shards::{Backend, Options, Report, Shards};
 use support::{GET_CLOSE, OK, Recorded, World, backends};
 
@@ -530,6 +530,26 @@ fn an_idle_session_ends_and_a_used_one_does_not() {
         assert_eq!(busy.exchange(b"x", &backend), used);
         assert_ne!(quiet.exchange(b"x", &backend), first);
         world.stop();
+    }
+}
+
+#[test]
+fn a_draining_shard_relays_until_nothing_moves() {
+    for runtime in backends() {
+        let backend = Peer::new();
+        let ir = simple(&[backend.address()]);
+        let mut world = start(runtime, &ir);
+        let client = Peer::of(world.address);
+        let source = client.exchange(b"x", &backend);
+        let drain = Settings { drain: Some(Duration::from_secs(60)), ..Settings::default() };
+        world.follow(&ir, drain);
+        // Far longer than a drain without anything to do takes.
+        for _ in 0..40 {
+            assert_eq!(client.exchange(b"x", &backend), source);
+            thread::sleep(Duration::from_millis(20));
+        }
+        world.wait_for(|report| report.phase == Phase::Ended);
+        world.shards.join();
     }
 }
 

@@ -241,7 +241,7 @@ pub static ALL: &[Entry] = &[
         "ringway_udp_dropped_total",
         Kind::Counter,
         &["reason"],
-        "Datagrams dropped: no_route, backend_invalid, no_endpoints, connect_failed (the endpoint cannot be reached), full (no room for another session), loop (from or to a UDP listener of this gateway), source_port (it was 0), unsent (the kernel's buffers are full, or it is too long for the way).",
+        "Datagrams dropped: no_route, backend_invalid, no_endpoints, connect_failed (the endpoint cannot be reached), full (no room for another session), loop (from or to a UDP listener of this gateway), source_port (it was 0), overrun (the gateway was behind, its buffers full), unsent (the kernel's buffers are full, or it is too long for the way).",
         What::DatagramsDropped,
     ),
     entry(

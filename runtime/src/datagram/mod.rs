@@ -30,6 +30,10 @@ pub const BUFFER_BYTES_MAX: usize = 4 << 20;
 /// Datagrams taken from a connected socket at a time, so that a busy one leaves room for others.
 const CONNECTED_BATCH_MAX: usize = 16;
 
+/// What `SO_MEMINFO` fills in: `SK_MEMINFO_VARS` words, of which one is the number of drops.
+const MEMINFO_WORDS: usize = 9;
+const MEMINFO_DROPS_WORD: usize = 8;
+
 /// A bound socket, and the watch over it and the ones that it connected.
 #[derive(Debug)]
 pub struct Bound {
@@ -119,6 +123,12 @@ impl Bound {
         batch.send(self.socket.as_fd(), places, self.names, &self.segments)
     }
 
+    /// Datagrams that the kernel had no room for since the socket was opened; it wraps around.
+    #[must_use]
+    pub fn overrun(&self) -> u32 {
+        overrun(&self.socket)
+    }
+
     /// Stops the waiting from elsewhere on this thread: a waiting [`crate::Datagram::ready`] returns.
     #[must_use]
     pub fn abort_handle(&self) -> Abort {
@@ -154,6 +164,12 @@ impl Connected {
         batch.send(self.socket.as_fd(), places, Names::None, &self.segments)
     }
 
+    /// As [`Bound::overrun`].
+    #[must_use]
+    pub fn overrun(&self) -> u32 {
+        overrun(&self.socket)
+    }
+
     /// Its own address.
     ///
     /// # Errors
@@ -166,6 +182,24 @@ impl Connected {
 fn local(socket: &Socket) -> io::Result<SocketAddr> {
     let address = socket.local_addr()?.as_socket();
     address.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
+
+/// What `SO_MEMINFO` counts as dropped; 0 where the kernel does not tell.
+fn overrun(socket: &Socket) -> u32 {
+    let mut words = [0u32; MEMINFO_WORDS];
+    let Ok(mut length) = libc::socklen_t::try_from(size_of_val(&words)) else { return 0 };
+    // SAFETY: the kernel writes at most `length` bytes into `words`, which has that many. On failure
+    // it writes nothing.
+    unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            words.as_mut_ptr().cast(),
+            &raw mut length,
+        );
+    }
+    words[MEMINFO_DROPS_WORD]
 }
 
 fn enable(socket: &Socket, level: libc::c_int, name: libc::c_int) -> io::Result<()> {

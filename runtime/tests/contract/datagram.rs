@@ -222,6 +222,25 @@ pub(super) async fn an_icmp_error_is_told_once_by_the_socket_it_concerns<R: Runt
     world.receive(1).await;
 }
 
+pub(super) async fn datagrams_that_found_no_room_are_counted<R: Runtime>() {
+    let mut world = World::<R>::at("127.0.0.1:0");
+    let one = peer("127.0.0.1", world.address());
+    assert_eq!(world.bound().overrun(), 0);
+    let mut sent = 0;
+    while world.bound().overrun() == 0 {
+        one.send(&pattern(9000, 0)).unwrap();
+        sent += 1;
+    }
+    let lost = world.bound().overrun() as usize;
+    let mut received = 0;
+    while received + lost < sent {
+        world.batch.clear();
+        world.receive(1).await;
+        received += world.batch.len();
+    }
+    assert_eq!(received + lost, sent);
+}
+
 pub(super) async fn waiting_for_datagrams_consumes_nothing_and_may_be_dropped<R: Runtime>() {
     let mut world = World::<R>::at("127.0.0.1:0");
     let one = peer("127.0.0.1", world.address());

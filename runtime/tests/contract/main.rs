@@ -22,7 +22,8 @@ use datagram::{
     a_connected_socket_carries_whole_batches_both_ways, a_taken_datagram_address_is_in_use,
     abort_ends_the_waiting_for_datagrams, an_answer_leaves_from_the_address_that_was_asked,
     an_icmp_error_is_told_once_by_the_socket_it_concerns, busy_datagrams_leave_time_for_others,
-    datagrams_keep_their_bounds_and_their_order, many_connected_sockets_are_waited_for_at_once,
+    datagrams_keep_their_bounds_and_their_order, datagrams_that_found_no_room_are_counted,
+    many_connected_sockets_are_waited_for_at_once,
     sockets_that_share_an_address_each_keep_their_peers,
     waiting_for_datagrams_consumes_nothing_and_may_be_dropped,
 };
@@ -94,6 +95,7 @@ contract! {
     an_answer_leaves_from_the_address_that_was_asked,
     many_connected_sockets_are_waited_for_at_once,
     an_icmp_error_is_told_once_by_the_socket_it_concerns,
+    datagrams_that_found_no_room_are_counted,
     waiting_for_datagrams_consumes_nothing_and_may_be_dropped,
     abort_ends_the_waiting_for_datagrams,
     sockets_that_share_an_address_each_keep_their_peers,

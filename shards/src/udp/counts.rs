@@ -43,6 +43,8 @@ pub enum Dropped {
     Loop,
     /// Its source port is 0, which nothing can be sent to.
     SourcePort,
+    /// This shard or its buffers were behind: the kernel had no room for it when it arrived.
+    Overrun,
     /// The kernel did not take it: its buffers are full, or it is too long for the way.
     Unsent,
 }
@@ -63,7 +65,7 @@ impl Direction {
 
 impl Dropped {
     /// All of them, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoRoute,
         Self::BackendInvalid,
         Self::NoEndpoints,
@@ -71,6 +73,7 @@ impl Dropped {
         Self::Full,
         Self::Loop,
         Self::SourcePort,
+        Self::Overrun,
         Self::Unsent,
     ];
 
@@ -85,6 +88,7 @@ impl Dropped {
             Self::Full => "full",
             Self::Loop => "loop",
             Self::SourcePort => "source_port",
+            Self::Overrun => "overrun",
             Self::Unsent => "unsent",
         }
     }

@@ -47,6 +47,8 @@ pub(crate) struct Port {
 struct State {
     sessions: Sessions<Session>,
     wanted: Wanted,
+    /// What the kernel's count of overruns of the port's socket was.
+    overrun: u32,
 }
 
 /// A client's flow to an endpoint.
@@ -112,8 +114,12 @@ impl Port {
         Self { key, bound: Rc::clone(bound), state: RefCell::default() }
     }
 
-    /// Ends sessions that were idle for `idle_max`, a bounded number at a time.
-    pub(crate) fn expire<R: Runtime>(&self, shard: &Shard<R>, now: Instant, idle_max: Duration) {
+    /// Ends sessions that were idle for `idle_max`, a bounded number at a time, and looks what the
+    /// kernel had no room for.
+    pub(crate) fn tick<R: Runtime>(&self, shard: &Shard<R>, now: Instant, idle_max: Duration) {
+        let overrun = self.bound.overrun();
+        let before = std::mem::replace(&mut self.state.borrow_mut().overrun, overrun);
+        shard.recorder.overrun(overrun.wrapping_sub(before));
         self.end_oldest(shard, now, |used| now.saturating_duration_since(used) >= idle_max);
     }
 
@@ -142,6 +148,7 @@ impl State {
     fn end<R: Runtime>(&mut self, shard: &Shard<R>, place: u32, outcome: Outcome, now: Instant) {
         if let Some(session) = self.sessions.remove(place) {
             shard.local.borrow_mut().end(session.endpoint, outcome, now);
+            shard.recorder.overrun(session.connected.overrun());
             shard.udp.sessions.set(shard.udp.sessions.get() - 1);
             shard.recorder.touch();
         }

@@ -160,7 +160,7 @@ impl<R: Runtime> Turn<'_, R> {
     }
 
     fn may_stay(&mut self, place: u32) -> bool {
-        let State { sessions, wanted } = &mut *self.state;
+        let State { sessions, wanted, .. } = &mut *self.state;
         let Some((_, session)) = sessions.get(place) else { return false };
         let epoch = self.installed.epoch.id;
         if session.epoch != epoch && wanted.has(self.installed, self.port.key, session.address) {

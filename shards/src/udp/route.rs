@@ -88,3 +88,22 @@ fn is_own(installed: &Installed, address: SocketAddr) -> bool {
             }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+    fn nothing_is_taken_from_a_client_that_cannot_be_answered() {
+        let installed = Installed::new(crate::empty_epoch(), &[0; 32], None);
+        let mut local = Local::new(0, 7);
+        let key = PortKey::default();
+        let mut at = |port: u16| {
+            let client = ([192, 0, 2, 1], port).into();
+            pick(&installed, key, client, None, &mut local, Instant::now()).map(|_| ()).unwrap_err()
+        };
+        assert_eq!(at(0), Dropped::SourcePort);
+        assert_eq!(at(1), Dropped::NoRoute);
+    }
+}
