@@ -137,7 +137,7 @@ asks for it, by `ringway check` with file and line, and under `/status`; nothing
 | HTTPRoute | whole, but what the next table names |
 | TLSRoute, TCPRoute, UDPRoute | whole; the oldest route of a TCP or UDP listener has all its traffic |
 | ReferenceGrant | from routes to Service, from Gateway and ListenerSet to Secret, from Gateway to ConfigMap |
-| Service, EndpointSlice, Secret, ConfigMap, Namespace | as far as the others refer to them; of a ConfigMap its key `ca.crt` alone |
+| Service, EndpointSlice, Secret, ConfigMap, ClusterTrustBundle, Namespace | as far as the others refer to them; of a ConfigMap its key `ca.crt` alone |
 | BackendTLSPolicy | whole, but `options`; for the Services that HTTPRoutes, TLSRoutes and TCPRoutes lead to, mirrors too. What a policy protects is never spoken to in the clear: where it cannot be obeyed the answer is 500, or the connection is closed |
 | GRPCRoute | no: Accepted=False, NotAllowedByListeners |
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::{
-    BackendTlsPolicy, ConfigMap, EndpointSlice, Gateway, GatewayClass, HttpRoute, ListenerSet,
-    Meta, Name, Namespace, OtherRoute, ReferenceGrant, Secret, Service, StreamRoute,
+    BackendTlsPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice, Gateway, GatewayClass,
+    HttpRoute, ListenerSet, Meta, Name, Namespace, OtherRoute, ReferenceGrant, Secret, Service,
+    StreamRoute,
 };
 use crate::yaml::{DecodeError, Node};
 
@@ -16,6 +17,8 @@ use crate::yaml::{DecodeError, Node};
 pub enum Kind {
     /// Gateway API BackendTLSPolicy.
     BackendTlsPolicy,
+    /// certificates.k8s.io/v1 ClusterTrustBundle.
+    ClusterTrustBundle,
     /// v1 ConfigMap.
     ConfigMap,
     /// discovery.k8s.io/v1 EndpointSlice.
@@ -51,6 +54,7 @@ pub enum Kind {
 #[allow(missing_docs, reason = "each variant is its kind")]
 pub enum Object {
     BackendTlsPolicy(Arc<BackendTlsPolicy>),
+    ClusterTrustBundle(Arc<ClusterTrustBundle>),
     ConfigMap(Arc<ConfigMap>),
     EndpointSlice(Arc<EndpointSlice>),
     Gateway(Arc<Gateway>),
@@ -69,8 +73,9 @@ pub enum Object {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BackendTlsPolicy,
+        Self::ClusterTrustBundle,
         Self::ConfigMap,
         Self::EndpointSlice,
         Self::Gateway,
@@ -92,6 +97,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BackendTlsPolicy => "BackendTLSPolicy",
+            Self::ClusterTrustBundle => "ClusterTrustBundle",
             Self::ConfigMap => "ConfigMap",
             Self::EndpointSlice => "EndpointSlice",
             Self::Gateway => "Gateway",
@@ -114,6 +120,7 @@ impl Kind {
     pub fn versions(self) -> &'static [&'static str] {
         match self {
             Self::ConfigMap | Self::Namespace | Self::Secret | Self::Service => &["v1"],
+            Self::ClusterTrustBundle => &["certificates.k8s.io/v1", "certificates.k8s.io/v1beta1"],
             Self::EndpointSlice => &["discovery.k8s.io/v1"],
             Self::Gateway | Self::GatewayClass | Self::HttpRoute | Self::ReferenceGrant => {
                 &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]
@@ -142,7 +149,7 @@ impl Kind {
     /// Whether objects of the kind live in a namespace.
     #[must_use]
     pub fn is_namespaced(self) -> bool {
-        !matches!(self, Self::GatewayClass | Self::Namespace)
+        !matches!(self, Self::ClusterTrustBundle | Self::GatewayClass | Self::Namespace)
     }
 
     /// The kind of an object with this `apiVersion` and `kind`, if it is one of ours.
@@ -161,6 +168,9 @@ impl Kind {
         Ok(match self {
             Self::BackendTlsPolicy => {
                 Object::BackendTlsPolicy(Arc::new(self.placed(node.decode()?)))
+            }
+            Self::ClusterTrustBundle => {
+                Object::ClusterTrustBundle(Arc::new(self.placed(node.decode()?)))
             }
             Self::ConfigMap => Object::ConfigMap(Arc::new(self.placed(node.decode()?))),
             Self::EndpointSlice => Object::EndpointSlice(Arc::new(self.placed(node.decode()?))),
@@ -214,6 +224,7 @@ impl Object {
     pub fn kind(&self) -> Kind {
         match self {
             Self::BackendTlsPolicy(_) => Kind::BackendTlsPolicy,
+            Self::ClusterTrustBundle(_) => Kind::ClusterTrustBundle,
             Self::ConfigMap(_) => Kind::ConfigMap,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Gateway(_) => Kind::Gateway,
@@ -236,6 +247,7 @@ impl Object {
     pub fn meta(&self) -> &Meta {
         match self {
             Self::BackendTlsPolicy(object) => &object.metadata,
+            Self::ClusterTrustBundle(object) => &object.metadata,
             Self::ConfigMap(object) => &object.metadata,
             Self::EndpointSlice(object) => &object.metadata,
             Self::Gateway(object) => &object.metadata,
@@ -288,6 +300,7 @@ macro_rules! placed {
 
 placed!(
     BackendTlsPolicy,
+    ClusterTrustBundle,
     ConfigMap,
     EndpointSlice,
     Gateway,

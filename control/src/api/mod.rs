@@ -35,6 +35,8 @@ macro_rules! open_enum {
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
 mod backend_tls_policy;
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
+mod cluster_trust_bundle;
+#[allow(missing_docs, reason = "the fields are the API's, documented there")]
 mod config_map;
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
 mod endpoint_slice;
@@ -71,6 +73,7 @@ pub use backend_tls_policy::{
     BackendTlsPolicy, BackendTlsPolicySpec, BackendValidation, PolicyTarget, SubjectAltName,
     SubjectAltNameType,
 };
+pub use cluster_trust_bundle::{ClusterTrustBundle, ClusterTrustBundleSpec};
 pub use config_map::{ConfigMap, ConfigMapData};
 pub use endpoint_slice::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 pub use filter::{

@@ -18,7 +18,8 @@ pub(super) fn apply(kind: Kind, object: &Node, findings: &mut Vec<Finding>) {
         Kind::TcpRoute | Kind::UdpRoute => rules.stream_route(),
         Kind::TlsRoute => rules.tls_route(),
         Kind::BackendTlsPolicy => rules.backend_tls_policy(),
-        Kind::ConfigMap
+        Kind::ClusterTrustBundle
+        | Kind::ConfigMap
         | Kind::EndpointSlice
         | Kind::GatewayClass
         | Kind::GrpcRoute

@@ -125,12 +125,20 @@ fn drop_nulls(value: &mut serde_json::Value) {
 }
 
 /// The JSON without what changes with every write or is never read: `managedFields`, the version,
-/// annotations of others, and any status but a Gateway's, whose addresses must survive a restart.
+/// annotations of others, what a ConfigMap holds beside a trust bundle, and any status but a
+/// Gateway's, whose addresses must survive a restart.
 fn trimmed(kind: Kind, text: &str) -> Result<Box<str>, serde_json::Error> {
     let object: Fields<'_> = serde_json::from_str(text)?;
     let mut out = String::with_capacity(text.len() / 2);
     write_fields(&mut out, &object, |key, value, out| match key {
         "status" if kind != Kind::Gateway => Ok(false),
+        "binaryData" if kind == Kind::ConfigMap => Ok(false),
+        "data" if kind == Kind::ConfigMap && value.get() != "null" => {
+            let mut all: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(value.get())?;
+            all.retain(|key, _| key == "ca.crt");
+            out.push_str(&serde_json::to_string(&all)?);
+            Ok(true)
+        }
         "metadata" => {
             let meta: Fields<'_> = serde_json::from_str(value.get())?;
             write_fields(out, &meta, trim_meta)?;
@@ -242,6 +250,18 @@ mod tests {
             panic!("both decode")
         };
         assert_eq!(left, right);
+    }
+
+    #[test]
+    fn of_a_config_map_only_a_trust_bundle_is_kept() {
+        let text = r#"{"metadata":{"name":"m","namespace":"a"},
+            "data":{"ca.crt":"PEM","password":"hunter2"},"binaryData":{"x":"aHVudGVyMg=="}}"#;
+        let item = Item::read(Kind::ConfigMap, text, true).unwrap();
+        assert!(!format!("{item:?}").contains("hunter2"));
+        let raw = item.raw.unwrap();
+        assert!(!raw.contains("hunter2") && !raw.contains("aHVu"), "{raw}");
+        let again = Item::read(Kind::ConfigMap, &raw, false).unwrap();
+        assert_eq!(format!("{:?}", again.object), format!("{:?}", item.object));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which Services, Secrets and ConfigMaps are referred to, by whom, and how often.
+//! Which Services, Secrets and trust bundles are referred to, by whom, and how often.
 //!
 //! What nothing refers to costs no rebuild. References are found by the API's naming convention
 //! (`…Ref`, `…Refs`) in the JSON of a spec, so that a new kind, filter or policy is covered without a
@@ -45,6 +45,9 @@ fn target(namespace: &str, reference: &Value, key: &str) -> Option<Target> {
         Some("Service") => Kind::Service,
         Some("Secret") => Kind::Secret,
         Some("ConfigMap") => Kind::ConfigMap,
+        Some("ClusterTrustBundle") => {
+            return Some((Kind::ClusterTrustBundle, Name::new("", text("name")?)));
+        }
         Some(_) => return None,
         None if key.starts_with("backend") => Kind::Service,
         None if key.to_ascii_lowercase().contains("certificate") => Kind::Secret,
@@ -113,9 +116,11 @@ mod tests {
               {"type":"RequestMirror","requestMirror":{"backendRef":{"name":"m","namespace":"b"}}}]}],
             "filters":[{"extensionRef":{"kind":"ConfigMap","name":"c"}}]}],
             "listeners":[{"name":"l","tls":{"certificateRefs":[{"name":"t"},{"kind":"Other","name":"o"}]}}],
-            "validation":{"caCertificateRefs":[{"kind":"ConfigMap","name":"ca","group":""}]}}"#;
+            "validation":{"caCertificateRefs":[{"kind":"ConfigMap","name":"ca","group":""},
+              {"kind":"ClusterTrustBundle","name":"example.com:ca","group":"certificates.k8s.io"}]}}"#;
         let name = |name| Name::new("a", name);
         let expected = [
+            (Kind::ClusterTrustBundle, Name::new("", "example.com:ca")),
             (Kind::ConfigMap, name("c")),
             (Kind::ConfigMap, name("ca")),
             (Kind::Secret, name("t")),

@@ -45,6 +45,11 @@ impl Kind {
         (self == Self::Secret).then_some("type%3Dkubernetes.io%2Ftls")
     }
 
+    /// Whether all else is served though we may not read the kind: clusters may grant it to few.
+    pub(super) fn is_dispensable(self) -> bool {
+        self == Self::ClusterTrustBundle
+    }
+
     /// Whether objects are kept only while something refers to them by name.
     pub(super) fn is_kept_by_name(self) -> bool {
         self == Self::ConfigMap

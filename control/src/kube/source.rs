@@ -325,7 +325,7 @@ impl KubeSource {
             self.release.look.notify_one();
         }
         self.note(matters);
-        self.changed |= completed;
+        self.changed |= completed || missing != was_missing;
     }
 
     /// Asks for what is referred to and kept only by name. At the start nothing is built until it is
@@ -345,8 +345,11 @@ impl KubeSource {
     fn fail(&mut self, feed: usize, error: WireError) {
         let before = progress::troubles(&self.feeds, self.serves());
         let progress = &mut self.feeds[feed];
+        let kind = progress.kind;
+        let is_refused = matches!(error.code(), Some(401 | 403));
         progress.failure = Some(error);
-        if progress.kind.is_kept_by_name() && !progress.is_complete {
+        let is_dispensable = kind.is_kept_by_name() || kind.is_dispensable() && is_refused;
+        if is_dispensable && !progress.is_complete {
             // What one object names must not hold up all others.
             progress.is_complete = true;
             self.changed = true;
@@ -520,11 +523,14 @@ impl Source for KubeSource {
         self.changed = false;
         let troubles = progress::troubles(&self.feeds, self.serves());
         let is_complete = self.is_complete();
+        let lacks = |feed: &Progress| feed.kind == Kind::ClusterTrustBundle && feed.is_missing;
+        let lacks_trust_bundles = self.stale.is_none() && self.feeds.iter().any(lacks);
         let contents = match &mut self.stale {
             Some(stale) => stale,
             None if is_complete => &mut self.live,
             None => return None,
         };
+        contents.store.set_lacks_trust_bundles(lacks_trust_bundles);
         contents.store.set_bundle_version(self.release.known.borrow().clone());
         let found = self.translator.translate(&mut contents.store);
         let Translation { ir, statuses, problems } = found;

@@ -13,8 +13,9 @@ use std::sync::Arc;
 use proxy::ir;
 
 use crate::api::{
-    BackendTlsPolicy, ConfigMap, EndpointSlice, Gateway, GatewayClass, HttpRoute, Kind,
-    ListenerSet, Name, Namespace, Object, OtherRoute, ReferenceGrant, Secret, Service, StreamRoute,
+    BackendTlsPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice, Gateway, GatewayClass,
+    HttpRoute, Kind, ListenerSet, Name, Namespace, Object, OtherRoute, ReferenceGrant, Secret,
+    Service, StreamRoute,
 };
 use crate::translate::Addressing;
 
@@ -23,6 +24,8 @@ use crate::translate::Addressing;
 pub struct Snapshot {
     /// BackendTLSPolicies.
     pub backend_tls_policies: Arc<BTreeMap<Name, Arc<BackendTlsPolicy>>>,
+    /// ClusterTrustBundles.
+    pub cluster_trust_bundles: Arc<BTreeMap<Name, Arc<ClusterTrustBundle>>>,
     /// ConfigMaps.
     pub config_maps: Arc<BTreeMap<Name, Arc<ConfigMap>>>,
     /// EndpointSlices.
@@ -61,6 +64,8 @@ pub struct Snapshot {
     pub implicit_class: Option<Arc<str>>,
     /// Version of the Gateway API's definitions in the cluster (`v1.7.0`), if it is known.
     pub bundle_version: Option<Arc<str>>,
+    /// The cluster does not have the kind ClusterTrustBundle.
+    pub lacks_trust_bundles: bool,
     /// Addresses to show in the status of Gateways that ask for none.
     pub host_addresses: Arc<[IpAddr]>,
     /// Where the addresses of Gateways come from.
@@ -125,6 +130,14 @@ impl Store {
         let all = &mut self.snapshot;
         match object {
             Object::BackendTlsPolicy(object) => insert(&mut all.backend_tls_policies, name, object),
+            Object::ClusterTrustBundle(object) => {
+                if all.cluster_trust_bundles.get(&name) == Some(&object) {
+                    return false;
+                }
+                let bundle = read_bundle(&object.spec.trust_bundle);
+                insert(&mut all.bundles, (kind, name.clone()), bundle);
+                insert(&mut all.cluster_trust_bundles, name, object)
+            }
             Object::ConfigMap(object) => {
                 if all.config_maps.get(&name) == Some(&object) {
                     return false;
@@ -161,6 +174,10 @@ impl Store {
         let all = &mut self.snapshot;
         match kind {
             Kind::BackendTlsPolicy => remove(&mut all.backend_tls_policies, name),
+            Kind::ClusterTrustBundle => {
+                remove(&mut all.bundles, &(kind, name.clone()));
+                remove(&mut all.cluster_trust_bundles, name)
+            }
             Kind::ConfigMap => {
                 remove(&mut all.bundles, &(kind, name.clone()));
                 remove(&mut all.config_maps, name)
@@ -187,6 +204,11 @@ impl Store {
     /// Takes note of the version of the Gateway API's definitions.
     pub fn set_bundle_version(&mut self, version: Option<Arc<str>>) {
         self.snapshot.bundle_version = version;
+    }
+
+    /// Takes note of whether the cluster lacks the kind ClusterTrustBundle.
+    pub fn set_lacks_trust_bundles(&mut self, lacks: bool) {
+        self.snapshot.lacks_trust_bundles = lacks;
     }
 
     /// Takes new answers of the resolver.

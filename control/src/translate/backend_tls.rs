@@ -34,6 +34,7 @@ pub(super) struct Policies {
 /// A policy as it applies to a Service or one of its ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Applied {
+    policy: Name,
     section: Option<Arc<str>>,
     /// What to speak, or why nothing may be said.
     pub tls: Result<Arc<ir::BackendTls>, Arc<str>>,
@@ -87,15 +88,16 @@ impl Policies {
             let service = service_of(name, target);
             let section = section(target).cloned();
             let applied = self.applied.entry(service.clone()).or_default();
-            if applied.iter().any(|known| known.section == section) {
+            if let Some(winner) = applied.iter().find(|known| known.section == section) {
+                let winner = &winner.policy;
                 let part = section.map_or(String::new(), |name| format!("port {name} of "));
                 let message = format!(
-                    "an older BackendTLSPolicy applies to {part}Service {service}: delete one of them"
+                    "BackendTLSPolicy {winner} applies to {part}Service {service} already: delete one of them"
                 );
                 let field = format!("spec.targetRefs[{index}]");
                 conflict.get_or_insert_with(|| Fault::new(Reason::Conflicted, field, message));
             } else {
-                applied.push(Applied { section, tls: tls.clone() });
+                applied.push(Applied { policy: name.clone(), section, tls: tls.clone() });
             }
         }
         let refusal =

@@ -14,6 +14,7 @@ pub(super) struct Classes {
     objects: BTreeMap<Arc<str>, (Arc<GatewayClass>, Option<Fault>)>,
     implicit: Option<Arc<str>>,
     bundle_version: Option<Arc<str>>,
+    lacks_trust_bundles: bool,
 }
 
 /// Whether a Gateway of some class is served.
@@ -41,6 +42,7 @@ pub(super) fn plan(snapshot: &Snapshot) -> Classes {
         objects: objects.collect(),
         implicit,
         bundle_version: snapshot.bundle_version.clone(),
+        lacks_trust_bundles: snapshot.lacks_trust_bundles,
     }
 }
 
@@ -82,11 +84,17 @@ impl Classes {
             let version = self.version_condition(class.metadata.generation);
             let status = GatewayClassStatus {
                 conditions: vec![accepted, version],
-                supported_features: features::ALL.iter().map(|name| Feature { name }).collect(),
+                supported_features: self.features().map(|name| Feature { name }).collect(),
             };
             (class.metadata.full_name(), status)
         };
         self.objects.values().map(status).collect()
+    }
+
+    /// What is claimed; of a kind that the cluster does not have nothing is.
+    fn features(&self) -> impl Iterator<Item = &'static str> {
+        let lacks = self.lacks_trust_bundles;
+        features::ALL.iter().copied().filter(move |name| !lacks || *name != "ClusterTrustBundle")
     }
 
     /// A version that is not known, as in files, is taken for a supported one.

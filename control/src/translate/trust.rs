@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Fault;
 use super::grant::{self, Reference};
 use super::status::Reason;
-use crate::api::{CaCertificateRef, Kind, Name};
+use crate::api::{CaCertificateRef, ClusterTrustBundle, Kind, Name};
 use crate::store::Snapshot;
 
 /// DER certificates of authorities.
@@ -59,7 +59,7 @@ fn bundle(
     reference: &CaCertificateRef,
     field: &str,
 ) -> Result<Roots, Fault> {
-    let (kind, name) = target(referrer, reference, field)?;
+    let (kind, name) = target(snapshot, referrer, reference, field)?;
     let reach = Reference {
         from_kind: referrer.kind.as_str(),
         from_namespace: referrer.namespace,
@@ -81,6 +81,7 @@ fn bundle(
 
 /// The object that a reference names, if it may hold a bundle.
 fn target(
+    snapshot: &Snapshot,
     referrer: Referrer<'_>,
     reference: &CaCertificateRef,
     field: &str,
@@ -91,9 +92,26 @@ fn target(
             let name = Arc::clone(&reference.name);
             Ok((Kind::ConfigMap, Name { namespace: Arc::clone(namespace), name }))
         }
+        (ClusterTrustBundle::GROUP, "ClusterTrustBundle") if snapshot.lacks_trust_bundles => {
+            let message = format!(
+                "{field} names a ClusterTrustBundle, a kind that this cluster does not have: use a ConfigMap"
+            );
+            Err(Fault::new(referrer.wrong_kind, format!("{field}.kind"), message))
+        }
+        (ClusterTrustBundle::GROUP, "ClusterTrustBundle") if reference.namespace.is_some() => {
+            let message = format!(
+                "{field} names a namespace, but a ClusterTrustBundle is in none: remove it"
+            );
+            let field = format!("{field}.namespace");
+            Err(Fault::new(Reason::InvalidCACertificateRef, field, message))
+        }
+        (ClusterTrustBundle::GROUP, "ClusterTrustBundle") => {
+            Ok((Kind::ClusterTrustBundle, Name::new("", &reference.name)))
+        }
         (group, kind) => {
-            let message =
-                format!("{field} names a {kind} of group {group:?}: only ConfigMap is supported");
+            let message = format!(
+                "{field} names a {kind} of group {group:?}: only ConfigMap and ClusterTrustBundle are supported"
+            );
             Err(Fault::new(referrer.wrong_kind, format!("{field}.kind"), message))
         }
     }

@@ -378,3 +378,75 @@ async fn secrets_of_named_namespaces_only_are_asked_for_there() {
     assert!(asked.iter().all(|uri| uri.contains("/namespaces/")), "{asked:?}");
     assert!(asked.iter().all(|uri| uri.contains("fieldSelector=type%3D")), "{asked:?}");
 }
+
+const BUNDLES: &str = "clustertrustbundles";
+
+/// A fake whose one Service is protected by a policy that trusts a ClusterTrustBundle.
+async fn protected() -> Fake {
+    let fake = Fake::start(1).await;
+    let reference =
+        r#"{"group":"certificates.k8s.io","kind":"ClusterTrustBundle","name":"example.com:ca"}"#;
+    let policy = format!(
+        r#"{{"targetRefs":[{{"group":"","kind":"Service","name":"s"}}],"validation":{{"hostname":"s.example.com","caCertificateRefs":[{reference}]}}}}"#
+    );
+    fake.put("backendtlspolicies", "p", &policy);
+    fake
+}
+
+/// Whether the Service is spoken to, and how the policy's references are told of.
+fn trust(built: &Built) -> (bool, String) {
+    let policy = &built.statuses.backend_tls_policies[&Name::new("a", "p")];
+    let mut conditions = policy.ancestors[0].conditions.iter();
+    let found = conditions.find(|one| one.kind == ConditionType::ResolvedRefs).unwrap();
+    let spoken = built.ir.backends.values().any(|backend| backend.tls.is_some());
+    (spoken, format!("{:?}", found.reason))
+}
+
+fn put_bundle(fake: &Fake, pem: &str) {
+    let spec = serde_json::json!({"signerName": "example.com/ca", "trustBundle": pem});
+    fake.put(BUNDLES, "example.com:ca", &spec.to_string());
+}
+
+#[tokio::test]
+async fn a_cluster_trust_bundle_is_trusted_as_it_is_now() {
+    let fake = protected().await;
+    let mut source = started(&fake, 1).await;
+    let pem = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap().cert.pem();
+    for (text, expected) in [
+        (None, (false, "InvalidCACertificateRef")),
+        (Some(&*pem), (true, "ResolvedRefs")),
+        (Some("no PEM"), (false, "InvalidCACertificateRef")),
+        (Some(&*pem), (true, "ResolvedRefs")),
+    ] {
+        if let Some(text) = text {
+            put_bundle(&fake, text);
+        } else {
+            fake.put_route("wakes", "s");
+        }
+        let expected = (expected.0, expected.1.to_owned());
+        until(&mut source, |built| trust(built) == expected).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_without_trust_bundles_is_served_and_says_so_until_it_has_them() {
+    let fake = protected().await;
+    fake.set_missing(BUNDLES, true);
+    let mut source = fake.source(Options::default()).await;
+    let built = next(&mut source).await;
+    assert_eq!(trust(&built), (false, "InvalidKind".to_owned()));
+    assert_eq!(routes(&built), 1);
+    fake.set_missing(BUNDLES, false);
+    source.reread();
+    until(&mut source, |built| trust(built).1 == "InvalidCACertificateRef").await;
+}
+
+#[tokio::test]
+async fn whoever_may_not_read_trust_bundles_serves_all_else() {
+    let fake = protected().await;
+    fake.fail(BUNDLES, &vec![Fault::Status(403); 100]);
+    let mut source = fake.source(Options::default()).await;
+    let built = until(&mut source, |built| trust(built).1 == "InvalidCACertificateRef").await;
+    let grants = |line: &String| line.contains("grant get, list and watch on clustertrustbundles");
+    assert!(built.problems.iter().any(grants), "{:?}", built.problems);
+}

@@ -107,7 +107,7 @@ func TestEveryKindThatIsWatchedMayBeRead(t *testing.T) {
 	want := []string{
 		"gatewayclasses", "gateways", "listenersets", "httproutes", "grpcroutes", "tlsroutes", "tcproutes",
 		"udproutes", "backendtlspolicies", "referencegrants", "services", "endpointslices", "namespaces",
-		"configmaps", "secrets",
+		"configmaps", "secrets", "clustertrustbundles",
 	}
 	for _, grant := range grants(t, objects(t)) {
 		for _, resource := range grant.rule.Resources {

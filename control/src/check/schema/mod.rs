@@ -73,6 +73,7 @@ impl Schema {
 pub(super) fn of(kind: Kind) -> &'static Schema {
     match kind {
         Kind::BackendTlsPolicy => &BACKEND_TLS_POLICY,
+        Kind::ClusterTrustBundle => &CLUSTER_TRUST_BUNDLE,
         Kind::ConfigMap => &CONFIG_MAP,
         Kind::EndpointSlice => &ENDPOINT_SLICE,
         Kind::Gateway => &GATEWAY,
@@ -133,23 +134,29 @@ static LABEL: Schema = text(Format::Label, 1, 63);
 static SECTION: Schema = text(Format::Subdomain, 1, 253);
 static FREE_TEXT: Schema = text(Format::Any, 0, usize::MAX);
 
-static META: Schema = Schema::Object(&[
-    required("name", &NAME),
-    optional("namespace", &LABEL),
-    optional("labels", &LABELS),
-    optional("annotations", &ANNOTATIONS),
-    optional("creationTimestamp", &TIME),
-    optional("generation", &GENERATION),
-    optional("uid", &ANYTHING),
-    optional("resourceVersion", &ANYTHING),
-    optional("generateName", &ANYTHING),
-    optional("managedFields", &ANYTHING),
-    optional("ownerReferences", &ANYTHING),
-    optional("finalizers", &ANYTHING),
-    optional("deletionTimestamp", &ANYTHING),
-    optional("deletionGracePeriodSeconds", &ANYTHING),
-    optional("selfLink", &ANYTHING),
-]);
+/// The fields of `metadata`, for names of this shape.
+macro_rules! meta {
+    ($name:expr) => {
+        Schema::Object(&[
+            required("name", $name),
+            optional("namespace", &LABEL),
+            optional("labels", &LABELS),
+            optional("annotations", &ANNOTATIONS),
+            optional("creationTimestamp", &TIME),
+            optional("generation", &GENERATION),
+            optional("uid", &ANYTHING),
+            optional("resourceVersion", &ANYTHING),
+            optional("generateName", &ANYTHING),
+            optional("managedFields", &ANYTHING),
+            optional("ownerReferences", &ANYTHING),
+            optional("finalizers", &ANYTHING),
+            optional("deletionTimestamp", &ANYTHING),
+            optional("deletionGracePeriodSeconds", &ANYTHING),
+            optional("selfLink", &ANYTHING),
+        ])
+    };
+}
+static META: Schema = meta!(&NAME);
 static LABELS: Schema =
     Schema::Dictionary { key: Format::LabelKey, value: &LABEL_VALUE, entries_max: usize::MAX };
 static LABEL_VALUE: Schema = text(Format::LabelValue, 0, 63);
@@ -159,11 +166,12 @@ static TIME: Schema = text(Format::Time, 1, 64);
 static GENERATION: Schema = Schema::Integer { min: 0, max: i64::MAX };
 
 macro_rules! top {
-    ($($field:expr),* $(,)?) => {
+    ($($field:expr),* $(,)?) => { top!(&META; $($field),*) };
+    ($meta:expr; $($field:expr),*) => {
         Schema::Object(&[
             required("apiVersion", &ANYTHING),
             required("kind", &ANYTHING),
-            required("metadata", &META),
+            required("metadata", $meta),
             optional("status", &ANYTHING),
             $($field),*
         ])
@@ -178,6 +186,13 @@ static CONFIG_MAP: Schema = top!(
     optional("binaryData", &ANYTHING),
     optional("immutable", &BOOLEAN),
 );
+// Names hold colons: `example.com:signer:name`.
+static CLUSTER_TRUST_BUNDLE: Schema =
+    top!(&BUNDLE_META; required("spec", &CLUSTER_TRUST_BUNDLE_SPEC));
+static BUNDLE_META: Schema = meta!(&OBJECT_NAME);
+static CLUSTER_TRUST_BUNDLE_SPEC: Schema =
+    Schema::Object(&[optional("signerName", &FREE_TEXT), required("trustBundle", &TRUST_BUNDLE)]);
+static TRUST_BUNDLE: Schema = text(Format::Any, 1, usize::MAX);
 static TEXTS: Schema =
     Schema::Dictionary { key: Format::Any, value: &FREE_TEXT, entries_max: usize::MAX };
 

@@ -1,7 +1,7 @@
 //! Everything known of the cluster, and which of it matters.
 //!
 //! Only what matters is in the store: our own kinds, and what they refer to by name. The rest
-//! (Services, slices, Secrets that no route or Gateway names) waits on a shelf, so that its changes
+//! (Services, slices, Secrets, trust bundles that no route, policy or Gateway names) waits on a shelf, so that its changes
 //! cost no build and a new reference finds it at once. Invariant: an object is in the store exactly
 //! when it is no object of the shelf's kinds or something refers to it.
 
@@ -143,9 +143,10 @@ fn key(object: &Object) -> Option<Target> {
             let namespace = meta.namespace.clone();
             Some((Kind::Service, Name { namespace, name: service }))
         }
-        Object::Service(_) | Object::Secret(_) | Object::ConfigMap(_) => {
-            Some((object.kind(), meta.full_name()))
-        }
+        Object::Service(_)
+        | Object::Secret(_)
+        | Object::ConfigMap(_)
+        | Object::ClusterTrustBundle(_) => Some((object.kind(), meta.full_name())),
         _ => None,
     }
 }
