@@ -30,8 +30,12 @@ pub(crate) trait Inlet {
 pub(crate) trait Outlet {
     /// Sends all of `out` and gives it back empty.
     fn send(&mut self, out: Vec<u8>) -> impl Future<Output = io::Result<Vec<u8>>>;
-    /// Sends a received block onwards.
-    fn send_block(&mut self, block: Buf) -> impl Future<Output = io::Result<()>>;
+    /// Sends all of `before`, which comes back empty, and behind it a received block.
+    fn send_block(
+        &mut self,
+        before: Vec<u8>,
+        block: Buf,
+    ) -> impl Future<Output = io::Result<Vec<u8>>>;
     /// Ends the sending side.
     fn finish(&mut self) -> impl Future<Output = io::Result<()>>;
 }
@@ -160,9 +164,8 @@ impl<O: Outlet> Drain for Framed<O> {
 
     async fn write_block(&mut self, block: Buf, _last: bool) -> io::Result<()> {
         self.encoder.before(block.len(), &mut self.out);
-        self.flush().await?;
-        self.sent += block.len() as u64;
-        self.outlet.send_block(block).await?;
+        self.sent += (self.out.len() + block.len()) as u64;
+        self.out = self.outlet.send_block(std::mem::take(&mut self.out), block).await?;
         self.encoder.after(&mut self.out);
         Ok(())
     }

@@ -8,6 +8,7 @@
 mod accept;
 mod access_log;
 mod capture;
+mod cipher;
 mod cut;
 mod deadline;
 mod downstream;

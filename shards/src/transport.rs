@@ -2,7 +2,8 @@
 //!
 //! A half hides whether its connection is encrypted; it knows nothing of HTTP and keeps no time:
 //! deadlines are its owner's. Both halves share the TLS session behind an `Rc`. Invariants: the plain
-//! path copies and allocates nothing; an idle half holds at most a small cipher buffer.
+//! path copies and allocates nothing; an idle half holds no memory for what it
+//! sends.
 
 use std::cell::RefCell;
 use std::io;
@@ -11,6 +12,7 @@ use std::rc::Rc;
 use proxy::tls::{self, Session};
 use runtime::{Abort, Buf, Runtime, Sink, Size, Stream};
 
+use crate::cipher;
 use crate::input::Input;
 
 /// The receiving half, decrypting.
@@ -23,12 +25,11 @@ pub(crate) struct RecvHalf<R: Runtime> {
 pub(crate) struct SendHalf<R: Runtime> {
     sink: R::Sink,
     tls: Option<Rc<RefCell<Session>>>,
-    cipher: Vec<u8>,
 }
 
 /// The halves of a connection that is plain so far.
 pub(crate) fn halves<R: Runtime>(sink: R::Sink, stream: R::Stream) -> (SendHalf<R>, RecvHalf<R>) {
-    (SendHalf { sink, tls: None, cipher: Vec::new() }, RecvHalf { stream, tls: None })
+    (SendHalf { sink, tls: None }, RecvHalf { stream, tls: None })
 }
 
 /// Shakes hands on a plain connection; from then on both halves speak through `session`. Plaintext
@@ -39,7 +40,7 @@ pub(crate) async fn secure<R: Runtime>(
     input: &mut Input,
 ) -> Result<Secured, Insecure> {
     loop {
-        let mut cipher = std::mem::take(&mut send.cipher);
+        let mut cipher = cipher::take();
         if session.borrow_mut().take_output(&mut cipher) {
             send.send_cipher(cipher).await?;
         }
@@ -55,7 +56,7 @@ pub(crate) async fn secure<R: Runtime>(
         }
         let read = session.borrow_mut().read(&buf, input.gather());
         if let Err(error) = read {
-            let mut cipher = std::mem::take(&mut send.cipher);
+            let mut cipher = cipher::take();
             let told = session.borrow_mut().take_output(&mut cipher);
             if told {
                 send.send_cipher(cipher).await?;
@@ -136,7 +137,7 @@ impl<R: Runtime> SendHalf<R> {
         let mut plain = match &self.tls {
             None => self.sink.send(plain).await?,
             Some(_) => {
-                self.send_encrypted(&plain).await?;
+                self.send_encrypted(&[&plain]).await?;
                 plain
             }
         };
@@ -144,18 +145,29 @@ impl<R: Runtime> SendHalf<R> {
         Ok(plain)
     }
 
-    /// Sends a received block onwards, without copying it where the connection is plain.
-    pub(crate) async fn send_block(&mut self, block: Buf) -> io::Result<()> {
-        match &self.tls {
-            None => self.sink.send_buf(block).await,
-            Some(_) => self.send_encrypted(&block).await,
+    /// Sends `before`, which comes back empty, and a received block onwards, without copying the
+    /// block where the connection is plain. Under TLS the two share records.
+    pub(crate) async fn send_block(
+        &mut self,
+        mut before: Vec<u8>,
+        block: Buf,
+    ) -> io::Result<Vec<u8>> {
+        if self.tls.is_some() {
+            self.send_encrypted(&[&before, &block]).await?;
+        } else {
+            if !before.is_empty() {
+                before = self.sink.send(before).await?;
+            }
+            self.sink.send_buf(block).await?;
         }
+        before.clear();
+        Ok(before)
     }
 
     /// Sends what TLS still has to say: the alert of a session that failed.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         let Some(session) = &self.tls else { return Ok(()) };
-        let mut cipher = std::mem::take(&mut self.cipher);
+        let mut cipher = cipher::take();
         if session.borrow_mut().take_output(&mut cipher) {
             self.send_cipher(cipher).await?;
         }
@@ -165,7 +177,7 @@ impl<R: Runtime> SendHalf<R> {
     /// Ends the sending side: `close_notify` where there is TLS, then FIN.
     pub(crate) async fn finish(&mut self) -> io::Result<()> {
         if let Some(session) = &self.tls {
-            let mut cipher = std::mem::take(&mut self.cipher);
+            let mut cipher = cipher::take();
             session.borrow_mut().close(&mut cipher);
             self.send_cipher(cipher).await?;
         }
@@ -173,19 +185,15 @@ impl<R: Runtime> SendHalf<R> {
         Ok(())
     }
 
-    async fn send_encrypted(&mut self, plain: &[u8]) -> io::Result<()> {
+    async fn send_encrypted(&mut self, plain: &[&[u8]]) -> io::Result<()> {
         let Some(session) = &self.tls else { return Ok(()) };
-        let mut cipher = std::mem::take(&mut self.cipher);
-        session.borrow_mut().write(plain, &mut cipher).map_err(invalid)?;
+        let mut cipher = cipher::take();
+        session.borrow_mut().write_all(plain, &mut cipher).map_err(invalid)?;
         self.send_cipher(cipher).await
     }
 
     async fn send_cipher(&mut self, cipher: Vec<u8>) -> io::Result<()> {
-        let mut cipher = self.sink.send(cipher).await?;
-        cipher.clear();
-        if cipher.capacity() <= CIPHER_KEPT_BYTES_MAX {
-            self.cipher = cipher;
-        }
+        cipher::give(self.sink.send(cipher).await?);
         Ok(())
     }
 }
@@ -193,5 +201,3 @@ impl<R: Runtime> SendHalf<R> {
 fn invalid(error: tls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
-
-const CIPHER_KEPT_BYTES_MAX: usize = 2 * 1024;

@@ -8,13 +8,14 @@
 //! an unfinished record.
 
 use std::fmt;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::client::ClientConnection;
 use rustls::server::{AcceptedAlert, Acceptor};
 use rustls::{CommonState, Connection};
+use smallvec::SmallVec;
 
 use super::config::{Choice, Config, Listener};
 use super::{Alpn, Error, Identity};
@@ -130,6 +131,15 @@ impl Session {
     /// # Errors
     /// The session cannot take application data: it is not established, failed, or closed by us.
     pub fn write(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        self.write_all(&[plain], out)
+    }
+
+    /// As [`Session::write`], of parts that follow each other: records are as long as they may be,
+    /// whatever the parts are.
+    ///
+    /// # Errors
+    /// As those of [`Session::write`].
+    pub fn write_all(&mut self, parts: &[&[u8]], out: &mut Vec<u8>) -> Result<(), Error> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -142,7 +152,10 @@ impl Session {
         if self.closed_by_us {
             return Err(Error::Protocol("close_notify was sent".into()));
         }
-        connection.writer().write_all(plain).map_err(|e| Error::Protocol(e.to_string()))?;
+        let parts: SmallVec<[IoSlice<'_>; 4]> =
+            parts.iter().map(|part| IoSlice::new(part)).collect();
+        // Without a limit of its buffer rustls takes all there is.
+        connection.writer().write_vectored(&parts).map_err(|e| Error::Protocol(e.to_string()))?;
         flush(connection, out);
         Ok(())
     }

@@ -111,6 +111,29 @@ fn large_writes_pass_both_ways_in_any_pieces() {
 }
 
 #[test]
+fn parts_share_records_that_are_as_long_as_they_may_be() {
+    const RECORD_BYTES_MAX: usize = 16 * 1024;
+    let certificate = certificate(&["a.test"]);
+    let server = config(&[listener("l", None, &[&certificate])]);
+    for version in VERSIONS {
+        let client_config = Arc::new(client_config(&[&certificate], version));
+        let (mut client, mut session) = established(&server, &client_config, "a.test");
+        let (head, body) = (vec![b'h'; 200], vec![b'b'; 64 * 1024]);
+        let mut out = Vec::new();
+        session.write_all(&[&head, b"", &body], &mut out).unwrap();
+        let (mut rest, mut lengths) = (&out[..], Vec::new());
+        while let [23, 3, 3, high, low, more @ ..] = rest {
+            let length = usize::from(u16::from_be_bytes([*high, *low]));
+            lengths.push(length);
+            rest = &more[length..];
+        }
+        assert!(rest.is_empty() && lengths.len() == 5, "{lengths:?}");
+        assert!(lengths[..4].iter().all(|length| *length >= RECORD_BYTES_MAX), "{lengths:?}");
+        assert_eq!(deliver(&mut client, &out).unwrap(), [head, body].concat());
+    }
+}
+
+#[test]
 fn close_notify_ends_each_direction_cleanly() {
     let certificate = certificate(&["a.test"]);
     let server = config(&[listener("l", None, &[&certificate])]);

@@ -129,11 +129,11 @@ impl<R: Runtime> Outlet for Writer<R> {
         Ok(out)
     }
 
-    async fn send_block(&mut self, block: Buf) -> io::Result<()> {
+    async fn send_block(&mut self, before: Vec<u8>, block: Buf) -> io::Result<Vec<u8>> {
         self.pace();
-        self.half.send_block(block).await?;
+        let before = self.half.send_block(before, block).await?;
         self.stall.clear();
-        Ok(())
+        Ok(before)
     }
 
     /// Ends the sending side: `close_notify` where there is TLS, then FIN.

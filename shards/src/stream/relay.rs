@@ -166,7 +166,7 @@ impl<R: Runtime> Pump<'_, R> {
     ) -> io::Result<Vec<u8>> {
         self.lane.sending.set(true);
         match input.take_block() {
-            Some(block) => send.send_block(block).await?,
+            Some(block) => out = send.send_block(out, block).await?,
             None => {
                 out.extend_from_slice(input.bytes());
                 input.consume(input.bytes().len());

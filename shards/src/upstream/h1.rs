@@ -203,8 +203,8 @@ impl<R: Runtime> Outlet for SendHalf<R> {
         Self::send(self, out).await
     }
 
-    async fn send_block(&mut self, block: Buf) -> io::Result<()> {
-        Self::send_block(self, block).await
+    async fn send_block(&mut self, before: Vec<u8>, block: Buf) -> io::Result<Vec<u8>> {
+        Self::send_block(self, before, block).await
     }
 
     async fn finish(&mut self) -> io::Result<()> {
