@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
+use proxy::ir::ListenerKind;
 use proxy::tls::{self, Session};
 use runtime::{Abort, Buf, Runtime, Sink, Size, Stream};
 
@@ -40,9 +41,13 @@ pub(crate) async fn secure<R: Runtime>(
     input: &mut Input,
 ) -> Result<Secured, Insecure> {
     loop {
-        let mut cipher = cipher::take();
-        if session.borrow_mut().take_output(&mut cipher) {
-            send.send_cipher(cipher).await?;
+        // A request that is here already will have an answer: what is left to say goes with that.
+        let is_asked = !input.is_empty() && session.borrow().kind() == Some(ListenerKind::Http);
+        if !(is_asked && session.borrow().is_established()) {
+            let mut cipher = cipher::take();
+            if session.borrow_mut().take_output(&mut cipher) {
+                send.send_cipher(cipher).await?;
+            }
         }
         if session.borrow().is_passed_through() {
             return Ok(Secured::Passed);
