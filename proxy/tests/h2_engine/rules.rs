@@ -176,10 +176,42 @@ fn rfc9113_5_1_frames_that_cross_our_reset_are_ignored_but_counted() {
     assert_eq!(resets(&subject.answers()), [(1, InternalError)]);
     let mut late = frames;
     late.bytes.clear();
-    let late = late.data(1, false, &[0; 100]).headers(1, true, &[("t", "v")]).window(1, 9);
-    subject.feed(&late.headers(3, true, &with(&GET, &[("t", "v")])).bytes);
+    // The late trailers put a field into the table, which the next request names.
+    let late = late.data(1, false, &[0; 100]);
+    let late =
+        late.frame(Kind::Headers, END_HEADERS | END_STREAM, 1, b"\x40\x01t\x01v").window(1, 9);
+    let request = b"\x82\x86\x84\x01\x06a.test\xbe";
+    subject.feed(&late.frame(Kind::Headers, END_HEADERS | END_STREAM, 3, request).bytes);
     judge("late frames", &mut subject, Nothing);
     assert!(subject.heads[1].ends_with("t=v"), "the tables are still equal");
+}
+
+#[test]
+fn data_that_nobody_reads_returns_to_the_connection() {
+    for refused in [false, true] {
+        let mut subject = Subject::new();
+        let mut frames = Frames::client();
+        let mut fields = POST;
+        if refused {
+            fields[2].1 = "/%00";
+        }
+        for at in 0..40 {
+            let stream = 1 + 2 * at;
+            frames = frames.headers(stream, false, &fields);
+            subject.feed(&std::mem::take(&mut frames.bytes));
+            let id = first(&subject);
+            if !refused {
+                subject.server.reset(id, InternalError);
+            }
+            for _ in 0..4 {
+                frames = frames.data(stream, false, &[0; 16_000]);
+            }
+            subject.feed(&std::mem::take(&mut frames.bytes));
+            assert_eq!(subject.error, None, "refused {refused}, stream {stream}");
+            subject.server.forget(id);
+            subject.seen.clear();
+        }
+    }
 }
 
 #[test]
