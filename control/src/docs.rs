@@ -134,12 +134,11 @@ asks for it, by `ringway check` with file and line, and under `/status`; nothing
 |---|---|
 | GatewayClass | whole, but `parametersRef` (Accepted=False, InvalidParameters) |
 | Gateway, ListenerSet | listeners with protocol HTTP, HTTPS, TLS (Passthrough and Terminate), TCP and UDP; HTTP, or HTTPS and TLS, several per port by hostname; `allowedRoutes` and `allowedListeners` by Same, All, Selector and None; certificates of clients of HTTPS listeners (`spec.tls.frontend`) and towards backends (`spec.tls.backend`) |
-| HTTPRoute | whole, but what the next table names |
+| HTTPRoute, GRPCRoute | whole, but what the next tables name; where both claim a host of a listener, the older has it |
 | TLSRoute, TCPRoute, UDPRoute | whole; the oldest route of a TCP or UDP listener has all its traffic |
 | ReferenceGrant | from routes to Service, from Gateway and ListenerSet to Secret, from Gateway to ConfigMap |
 | Service, EndpointSlice, Secret, ConfigMap, ClusterTrustBundle, Namespace | as far as the others refer to them; of a ConfigMap its key `ca.crt` alone |
 | BackendTLSPolicy | whole, but `options`; for the Services that HTTPRoutes, TLSRoutes and TCPRoutes lead to, mirrors too. What a policy protects is never spoken to in the clear: where it cannot be obeyed the answer is 500, or the connection is closed |
-| GRPCRoute | no: Accepted=False, NotAllowedByListeners |
 
 | what | where | what happens |
 |---|---|---|

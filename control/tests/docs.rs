@@ -103,10 +103,9 @@ fn every_condition_of_the_golden_translations_is_told_under_its_kind() {
             "gatewayClasses" => &["GatewayClass"],
             "gateways" => &["Gateway", "Listener"],
             "listenerSets" => &["ListenerSet", "Listener"],
-            "httpRoutes" => &["HTTPRoute"],
+            "grpcRoutes" | "httpRoutes" => &["HTTPRoute, GRPCRoute"],
             "backendTLSPolicies" => &["BackendTLSPolicy"],
             "tcpRoutes" | "tlsRoutes" | "udpRoutes" => &["TLSRoute, TCPRoute, UDPRoute"],
-            "otherRoutes" => &["GRPCRoute"],
             other => panic!("no heading is known for {other}"),
         };
         let is_told = headings.iter().any(|heading| {

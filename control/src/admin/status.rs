@@ -12,7 +12,7 @@ use runtime::cores::CoreId;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::api::{Kind, Name};
+use crate::api::Name;
 use crate::listening;
 use crate::report::Phase;
 use crate::state::{ShardState, State};
@@ -47,12 +47,12 @@ pub fn json(state: &State) -> String {
         objects: Objects {
             gateway_classes: &state.statuses.gateway_classes,
             gateways: listening::gateways(state),
+            grpc_routes: &state.statuses.grpc_routes,
             http_routes: &state.statuses.http_routes,
             listener_sets: &state.statuses.listener_sets,
             tcp_routes: &state.statuses.tcp_routes,
             tls_routes: &state.statuses.tls_routes,
             udp_routes: &state.statuses.udp_routes,
-            other_routes: &state.statuses.other_routes,
             backend_tls_policies: &state.statuses.backend_tls_policies,
         },
     };
@@ -83,6 +83,8 @@ struct Document<'s> {
 struct Objects<'s> {
     gateway_classes: &'s BTreeMap<Name, GatewayClassStatus>,
     gateways: BTreeMap<Name, GatewayStatus>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    grpc_routes: &'s BTreeMap<Name, Arc<RouteStatus>>,
     http_routes: &'s BTreeMap<Name, Arc<RouteStatus>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     listener_sets: &'s BTreeMap<Name, ListenerSetStatus>,
@@ -92,8 +94,6 @@ struct Objects<'s> {
     tls_routes: &'s BTreeMap<Name, Arc<RouteStatus>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     udp_routes: &'s BTreeMap<Name, Arc<RouteStatus>>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    other_routes: &'s BTreeMap<Kind, BTreeMap<Name, Arc<RouteStatus>>>,
     #[serde(rename = "backendTLSPolicies", skip_serializing_if = "BTreeMap::is_empty")]
     backend_tls_policies: &'s BTreeMap<Name, Arc<PolicyStatus>>,
 }

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     BackendTlsPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice, Gateway, GatewayClass,
-    HttpRoute, ListenerSet, Meta, Name, Namespace, OtherRoute, ReferenceGrant, Secret, Service,
+    GrpcRoute, HttpRoute, ListenerSet, Meta, Name, Namespace, ReferenceGrant, Secret, Service,
     StreamRoute,
 };
 use crate::yaml::{DecodeError, Node};
@@ -59,7 +59,7 @@ pub enum Object {
     EndpointSlice(Arc<EndpointSlice>),
     Gateway(Arc<Gateway>),
     GatewayClass(Arc<GatewayClass>),
-    GrpcRoute(Arc<OtherRoute>),
+    GrpcRoute(Arc<GrpcRoute>),
     HttpRoute(Arc<HttpRoute>),
     ListenerSet(Arc<ListenerSet>),
     Namespace(Arc<Namespace>),
@@ -138,12 +138,6 @@ impl Kind {
                 "gateway.networking.k8s.io/v1alpha2",
             ],
         }
-    }
-
-    /// Whether it is a route that this release does not serve, decoded as [`OtherRoute`].
-    #[must_use]
-    pub fn is_other_route(self) -> bool {
-        self == Self::GrpcRoute
     }
 
     /// Whether objects of the kind live in a namespace.
@@ -305,10 +299,10 @@ placed!(
     EndpointSlice,
     Gateway,
     GatewayClass,
+    GrpcRoute,
     HttpRoute,
     ListenerSet,
     Namespace,
-    OtherRoute,
     ReferenceGrant,
     Secret,
     Service,

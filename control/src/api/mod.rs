@@ -57,8 +57,6 @@ mod meta;
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
 mod namespace;
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
-mod other_route;
-#[allow(missing_docs, reason = "the fields are the API's, documented there")]
 mod reference;
 #[allow(missing_docs, reason = "the fields are the API's, documented there")]
 mod reference_grant;
@@ -97,7 +95,6 @@ pub use kind::{Kind, Object, Tree};
 pub use listener_set::{ListenerSet, ListenerSetSpec, ParentGateway};
 pub use meta::{Meta, Name};
 pub use namespace::Namespace;
-pub use other_route::{OtherRoute, OtherRouteSpec};
 pub use reference::{BackendRef, CaCertificateRef, ParentReference};
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
 pub use secret::Secret;

@@ -13,6 +13,7 @@ pub(super) fn apply(kind: Kind, object: &Node, findings: &mut Vec<Finding>) {
     match kind {
         Kind::Gateway => rules.gateway(),
         Kind::ListenerSet => rules.listeners(),
+        Kind::GrpcRoute => rules.grpc_route(),
         Kind::HttpRoute => rules.http_route(),
         Kind::Service => rules.service(),
         Kind::TcpRoute | Kind::UdpRoute => rules.stream_route(),
@@ -22,7 +23,6 @@ pub(super) fn apply(kind: Kind, object: &Node, findings: &mut Vec<Finding>) {
         | Kind::ConfigMap
         | Kind::EndpointSlice
         | Kind::GatewayClass
-        | Kind::GrpcRoute
         | Kind::Namespace
         | Kind::ReferenceGrant
         | Kind::Secret => {}
@@ -163,6 +163,44 @@ impl Rules<'_> {
         }
     }
 
+    fn grpc_route(&mut self) {
+        let object = self.object;
+        let Some(spec) = object.get("spec") else { return };
+        self.parent_refs(spec.items_of("parentRefs"));
+        for (index, rule) in spec.items_of("rules").iter().enumerate() {
+            let field = format!("spec.rules[{index}]");
+            for (index, one) in rule.items_of("matches").iter().enumerate() {
+                self.grpc_match(one, &format!("{field}.matches[{index}]"));
+            }
+            self.filters(rule.items_of("filters"), &format!("{field}.filters"), false);
+            self.backend_ports(rule, &field);
+        }
+    }
+
+    fn grpc_match(&mut self, one: &Node, field: &str) {
+        self.header_names(one, field);
+        self.patterns(one, "headers", field);
+        let Some(method) = one.get("method") else { return };
+        let field = format!("{field}.method");
+        let part = |name: &str| method.text_of(name).filter(|part| !part.is_empty());
+        if part("service").is_none() && part("method").is_none() {
+            self.add(&field, "names neither a service nor a method: name one of them");
+        }
+        for name in ["service", "method"] {
+            let (Some(part), field) = (part(name), format!("{field}.{name}")) else { continue };
+            if method.text_of("type") == Some("RegularExpression") {
+                self.pattern(Some(part), &field);
+            } else if !part
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte))
+            {
+                let what =
+                    format!("found {}, allowed: letters, digits, \"_\" and \".\"", quote(part));
+                self.add(&field, what);
+            }
+        }
+    }
+
     /// What TCPRoutes, TLSRoutes and UDPRoutes have in common.
     fn stream_route(&mut self) {
         let object = self.object;
@@ -239,7 +277,14 @@ impl Rules<'_> {
 
     fn one_match(&mut self, one: &Node, field: &str) {
         self.path(one, &format!("{field}.path"));
-        // The same name in another case is the same header.
+        self.header_names(one, field);
+        for list in ["headers", "queryParams"] {
+            self.patterns(one, list, field);
+        }
+    }
+
+    /// The same name in another case is the same header.
+    fn header_names(&mut self, one: &Node, field: &str) {
         let headers = one.items_of("headers");
         for (index, header) in headers.iter().enumerate() {
             let Some(own) = header.text_of("name") else { continue };
@@ -250,12 +295,13 @@ impl Rules<'_> {
                 self.add(&format!("{field}.headers[{index}].name"), what);
             }
         }
-        for list in ["headers", "queryParams"] {
-            for (index, entry) in one.items_of(list).iter().enumerate() {
-                if entry.text_of("type") == Some("RegularExpression") {
-                    let field = format!("{field}.{list}[{index}].value");
-                    self.pattern(entry.text_of("value"), &field);
-                }
+    }
+
+    fn patterns(&mut self, one: &Node, list: &str, field: &str) {
+        for (index, entry) in one.items_of(list).iter().enumerate() {
+            if entry.text_of("type") == Some("RegularExpression") {
+                let field = format!("{field}.{list}[{index}].value");
+                self.pattern(entry.text_of("value"), &field);
             }
         }
     }

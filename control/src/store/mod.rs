@@ -14,7 +14,7 @@ use proxy::ir;
 
 use crate::api::{
     BackendTlsPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice, Gateway, GatewayClass,
-    HttpRoute, Kind, ListenerSet, Name, Namespace, Object, OtherRoute, ReferenceGrant, Secret,
+    GrpcRoute, HttpRoute, Kind, ListenerSet, Name, Namespace, Object, ReferenceGrant, Secret,
     Service, StreamRoute,
 };
 use crate::translate::Addressing;
@@ -34,14 +34,14 @@ pub struct Snapshot {
     pub gateways: Arc<BTreeMap<Name, Arc<Gateway>>>,
     /// GatewayClasses.
     pub gateway_classes: Arc<BTreeMap<Name, Arc<GatewayClass>>>,
+    /// GRPCRoutes.
+    pub grpc_routes: Arc<BTreeMap<Name, Arc<GrpcRoute>>>,
     /// HTTPRoutes.
     pub http_routes: Arc<BTreeMap<Name, Arc<HttpRoute>>>,
     /// ListenerSets.
     pub listener_sets: Arc<BTreeMap<Name, Arc<ListenerSet>>>,
     /// Namespaces.
     pub namespaces: Arc<BTreeMap<Name, Arc<Namespace>>>,
-    /// Routes of the kinds that are not served ([`Kind::is_other_route`]).
-    pub other_routes: Arc<BTreeMap<(Kind, Name), Arc<OtherRoute>>>,
     /// ReferenceGrants.
     pub reference_grants: Arc<BTreeMap<Name, Arc<ReferenceGrant>>>,
     /// Secrets.
@@ -152,7 +152,7 @@ impl Store {
             Object::GatewayClass(object) => insert(&mut all.gateway_classes, name, object),
             Object::HttpRoute(object) => insert(&mut all.http_routes, name, object),
             Object::ListenerSet(object) => insert(&mut all.listener_sets, name, object),
-            Object::GrpcRoute(object) => insert(&mut all.other_routes, (kind, name), object),
+            Object::GrpcRoute(object) => insert(&mut all.grpc_routes, name, object),
             Object::Namespace(object) => insert(&mut all.namespaces, name, object),
             Object::ReferenceGrant(object) => insert(&mut all.reference_grants, name, object),
             Object::Secret(object) => {
@@ -187,7 +187,7 @@ impl Store {
             Kind::GatewayClass => remove(&mut all.gateway_classes, name),
             Kind::HttpRoute => remove(&mut all.http_routes, name),
             Kind::ListenerSet => remove(&mut all.listener_sets, name),
-            Kind::GrpcRoute => remove(&mut all.other_routes, &(kind, name.clone())),
+            Kind::GrpcRoute => remove(&mut all.grpc_routes, name),
             Kind::Namespace => remove(&mut all.namespaces, name),
             Kind::ReferenceGrant => remove(&mut all.reference_grants, name),
             Kind::Secret => {

@@ -13,7 +13,6 @@ use super::frontend;
 use super::gateway::{self, Planned};
 use super::infrastructure;
 use super::listener::Listener;
-use super::other_route;
 use super::status::{
     Condition, ConditionType, GatewayStatus, ListenerSetStatus, ListenerStatus, PolicyStatus,
     Problem, Reason, RouteStatus, Statuses,
@@ -31,10 +30,8 @@ pub(super) struct Parts {
     pub gateways: Vec<Planned>,
     /// ListenerSets that name no Gateway.
     pub strays: Vec<Problem>,
-    /// Routes that are served.
+    /// All routes.
     pub routes: Routes,
-    /// Routes that are not served.
-    pub others: (other_route::Statuses, Vec<Problem>),
     /// BackendTLSPolicies.
     pub policies: (BTreeMap<Name, Arc<PolicyStatus>>, Vec<Problem>),
 }
@@ -45,22 +42,21 @@ pub(super) fn assemble(
     parts: Parts,
     backends: BTreeMap<Arc<str>, Arc<ir::Backend>>,
 ) -> Translation {
-    let Parts { classes, gateways, strays, routes, others, policies } = parts;
+    let Parts { classes, gateways, strays, routes, policies } = parts;
     let attached = attached(&gateways, &routes);
     let counts: Vec<usize> =
         attached.iter().map(|all| all.routes.len() + all.streams.len()).collect();
     let (gateway_statuses, listener_sets) = parent_statuses(&gateways, &counts);
-    let rest = others.1.into_iter().chain(policies.1);
-    let problems = problems(&classes, &gateways, strays, &routes, rest);
+    let problems = problems(&classes, &gateways, strays, &routes, policies.1);
     let statuses = Statuses {
         gateway_classes: classes.statuses(),
         gateways: gateway_statuses,
+        grpc_routes: route_statuses(&routes.grpc),
         http_routes: route_statuses(&routes.http),
         listener_sets,
         tcp_routes: route_statuses(&routes.tcp),
         tls_routes: route_statuses(&routes.tls),
         udp_routes: route_statuses(&routes.udp),
-        other_routes: others.0,
         backend_tls_policies: policies.0,
         infrastructure: infrastructure::plan(snapshot, &gateways),
     };
@@ -88,6 +84,13 @@ fn attached(gateways: &[Planned], routes: &Routes) -> Vec<Attached> {
     each(&routes.http, |listener, hostnames, route| {
         all[listener].routes.push(AttachedRoute { hostnames, route });
     });
+    if !routes.grpc.is_empty() {
+        each(&routes.grpc, |listener, hostnames, route| {
+            all[listener].routes.push(AttachedRoute { hostnames, route });
+        });
+        let age = |route: &AttachedRoute| (route.route.created, Arc::clone(&route.route.name));
+        all.iter_mut().for_each(|attached| attached.routes.sort_by_key(age));
+    }
     for streams in [&routes.tcp, &routes.tls, &routes.udp] {
         each(streams, |listener, hostnames, route| {
             all[listener].streams.push(AttachedStream { hostnames, route });
@@ -284,7 +287,7 @@ fn problems(
     gateways: &[Planned],
     strays: Vec<Problem>,
     routes: &Routes,
-    rest: impl Iterator<Item = Problem>,
+    rest: Vec<Problem>,
 ) -> Vec<Problem> {
     let classes =
         classes.faults().map(|(name, fault)| Problem::of(Kind::GatewayClass, &name, fault));

@@ -15,9 +15,10 @@ use super::gateway::Planned;
 use super::parent::{Door, Found, Parent, Parents};
 use super::route::Body;
 use super::status::{Condition, ConditionType, Problem, Reason, RouteParentStatus, RouteStatus};
-use super::{CONTROLLER_NAME, Fault, backend_tls, hostname, same};
+use super::{CONTROLLER_NAME, Fault, backend_tls, hostname, rival, same};
 use crate::api::{
-    HttpRoute, Kind, Meta, Name, Namespace, ParentReference, ReferenceGrant, Service, StreamRoute,
+    GrpcRoute, HttpRoute, Kind, Meta, Name, Namespace, ParentReference, ReferenceGrant, Service,
+    StreamRoute,
 };
 use crate::store::Snapshot;
 
@@ -41,6 +42,8 @@ pub(super) trait Route: Sized {
 /// All routes, each kind oldest first, then by `namespace/name`.
 #[derive(Debug)]
 pub(super) struct Routes {
+    /// GRPCRoutes.
+    pub grpc: Vec<Arc<PlannedRoute<GrpcRoute>>>,
     /// HTTPRoutes.
     pub http: Vec<Arc<PlannedRoute<HttpRoute>>>,
     /// TCPRoutes.
@@ -71,6 +74,7 @@ pub(super) struct PlannedRoute<O: Route> {
 /// The last translation, with what it was made from.
 #[derive(Debug, Default)]
 pub(super) struct RouteCache {
+    grpc: HashMap<Name, Arc<PlannedRoute<GrpcRoute>>>,
     http: HashMap<Name, Arc<PlannedRoute<HttpRoute>>>,
     tcp: HashMap<Name, Arc<PlannedRoute<StreamRoute>>>,
     tls: HashMap<Name, Arc<PlannedRoute<StreamRoute>>>,
@@ -83,11 +87,6 @@ pub(super) struct RouteCache {
 }
 
 impl RouteCache {
-    /// The parents of the last translation.
-    pub(super) fn parents(&self) -> &Parents {
-        &self.parents
-    }
-
     /// The BackendTLSPolicies of the last translation.
     pub(super) fn policies(&self) -> &Policies {
         &self.policies
@@ -99,27 +98,30 @@ impl Routes {
     pub(super) fn targets(&self) -> impl Iterator<Item = &Target> {
         let streams = [&self.tcp, &self.tls, &self.udp].into_iter().flatten();
         let streams = streams.flat_map(|route| route.targets());
-        self.http.iter().flat_map(|route| route.targets()).chain(streams)
+        let http = self.http.iter().flat_map(|route| route.targets());
+        self.grpc.iter().flat_map(|route| route.targets()).chain(http).chain(streams)
     }
 
     /// The same from every listener, with what leads nowhere; may repeat. UDP knows no TLS.
     pub(super) fn uses(&self) -> impl Iterator<Item = Use<'_>> {
         let streams = [&self.tcp, &self.tls].into_iter().flatten();
         let streams = streams.flat_map(|route| route.uses());
-        self.http.iter().flat_map(|route| route.uses()).chain(streams)
+        let http = self.http.iter().flat_map(|route| route.uses());
+        self.grpc.iter().flat_map(|route| route.uses()).chain(http).chain(streams)
     }
 
     /// Everything in them that is refused.
     pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
         let streams = [&self.tcp, &self.tls, &self.udp].into_iter().flatten();
+        let grpc = self.grpc.iter().flat_map(|route| &route.problems);
         let http = self.http.iter().flat_map(|route| &route.problems);
-        http.chain(streams.flat_map(|route| &route.problems))
+        grpc.chain(http).chain(streams.flat_map(|route| &route.problems))
     }
 }
 
 impl<O: Route> PlannedRoute<O> {
     /// Who comes first goes first.
-    fn precedence(&self) -> (i64, &str) {
+    pub(super) fn precedence(&self) -> (i64, &str) {
         (self.object.metadata().created, O::full_name(&self.body.rules))
     }
 
@@ -147,12 +149,14 @@ pub(super) fn plan(snapshot: &Snapshot, gateways: &[Planned], cache: &mut RouteC
         grants: same(&cache.grants, &snapshot.reference_grants),
         outside: parents == cache.parents && same(&cache.namespaces, &snapshot.namespaces),
     };
-    let routes = Routes {
+    let mut routes = Routes {
+        grpc: planner.plan(Kind::GrpcRoute, &snapshot.grpc_routes, &mut cache.grpc),
         http: planner.plan(Kind::HttpRoute, &snapshot.http_routes, &mut cache.http),
         tcp: planner.plan(Kind::TcpRoute, &snapshot.tcp_routes, &mut cache.tcp),
         tls: planner.plan(Kind::TlsRoute, &snapshot.tls_routes, &mut cache.tls),
         udp: planner.plan(Kind::UdpRoute, &snapshot.udp_routes, &mut cache.udp),
     };
+    rival::settle(&planner, &mut routes);
     cache.services = Arc::clone(&snapshot.services);
     cache.grants = Arc::clone(&snapshot.reference_grants);
     cache.policies = policies;
@@ -162,7 +166,7 @@ pub(super) fn plan(snapshot: &Snapshot, gateways: &[Planned], cache: &mut RouteC
 }
 
 /// What all routes are planned against, and which of it is as it was.
-struct Planner<'p> {
+pub(super) struct Planner<'p> {
     snapshot: &'p Snapshot,
     parents: &'p Parents,
     /// The last and the present ones.
@@ -194,6 +198,18 @@ impl Planner<'_> {
         planned
     }
 
+    /// The route without the listeners that it lost.
+    pub(super) fn without<O: Route>(
+        &self,
+        kind: Kind,
+        route: &PlannedRoute<O>,
+        lost: &Lost,
+    ) -> PlannedRoute<O> {
+        let Self { snapshot, parents, policies: (_, policies), .. } = *self;
+        let referrer = Referrer { snapshot, policies, kind, route: &route.name };
+        attach(referrer, &route.object, Arc::clone(&route.body), parents, lost)
+    }
+
     fn plan_one<O: Route>(
         &self,
         referrer: Referrer<'_>,
@@ -211,11 +227,14 @@ impl Planner<'_> {
             (Some(known), Some(_)) if self.outside => Arc::clone(known),
             (_, body) => {
                 let body = body.map_or_else(|| Arc::new(object.translate(referrer)), Arc::clone);
-                Arc::new(attach(referrer, object, body, self.parents))
+                Arc::new(attach(referrer, object, body, self.parents, &Lost::new()))
             }
         }
     }
 }
+
+/// Listeners that a route may not have, by number, and why.
+pub(super) type Lost = BTreeMap<usize, Fault>;
 
 fn services_unchanged<R>(snapshot: &Snapshot, body: &Body<R>) -> bool {
     body.services.iter().all(|known| match (&known.service, snapshot.services.get(&known.name)) {
@@ -230,6 +249,7 @@ fn attach<O: Route>(
     object: &Arc<O>,
     body: Arc<Body<O::Rules>>,
     parents: &Parents,
+    lost: &Lost,
 ) -> PlannedRoute<O> {
     let name = referrer.route;
     let hostnames: Vec<_> =
@@ -254,9 +274,13 @@ fn attach<O: Route>(
         };
         let outcome = visitor.knock(parent, reference, &field);
         let refusal = match outcome {
-            Ok(doors) if body.refusal.is_none() => {
+            Ok(mut doors) if body.refusal.is_none() => {
+                let fault = doors.iter().find_map(|(number, _)| lost.get(number)).cloned();
+                faults.extend(fault.clone());
+                doors.retain(|(number, _)| !lost.contains_key(number));
+                let refusal = fault.filter(|_| doors.is_empty());
                 attached.extend(doors);
-                None
+                refusal
             }
             Ok(_) => body.refusal.clone(),
             Err(fault) => {

@@ -263,7 +263,7 @@ fn refusal(spec: &api::Listener, listener: &Listener) -> Option<Fault> {
 /// The kinds of routes that a protocol takes.
 fn kinds_of(protocol: &Protocol) -> &'static [Kind] {
     match protocol {
-        Protocol::Http | Protocol::Https => &[Kind::HttpRoute],
+        Protocol::Http | Protocol::Https => &[Kind::HttpRoute, Kind::GrpcRoute],
         Protocol::Tcp => &[Kind::TcpRoute],
         Protocol::Tls => &[Kind::TlsRoute],
         Protocol::Udp => &[Kind::UdpRoute],

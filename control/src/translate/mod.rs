@@ -28,10 +28,10 @@ pub mod infrastructure;
 mod listener;
 mod listener_set;
 mod matching;
-mod other_route;
 mod parent;
 mod pool;
 mod reach;
+mod rival;
 mod route;
 mod scope;
 pub mod status;
@@ -78,16 +78,15 @@ pub fn translate(snapshot: &Snapshot, cache: &mut Cache) -> Translation {
     let classes = class::plan(snapshot);
     let (gateways, strays) = gateway::plan(snapshot, &classes);
     let routes = attach::plan(snapshot, &gateways, &mut cache.routes);
-    let mut others = other_route::plan(snapshot, cache.routes.parents());
     let (backends, barred) = backend::plan(
         snapshot,
         &routes,
         reach::Reach::new(snapshot, &gateways),
         &mut cache.backends,
     );
-    others.1.extend(barred);
-    let policies = cache.routes.policies().statuses(snapshot, &gateways, routes.uses());
-    let parts = assemble::Parts { classes, gateways, strays, routes, others, policies };
+    let mut policies = cache.routes.policies().statuses(snapshot, &gateways, routes.uses());
+    policies.1.extend(barred);
+    let parts = assemble::Parts { classes, gateways, strays, routes, policies };
     assemble::assemble(snapshot, parts, backends)
 }
 

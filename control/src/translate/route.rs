@@ -100,17 +100,35 @@ impl Route for HttpRoute {
     }
 }
 
-/// Translates the rules of a GRPCRoute.
-#[expect(dead_code, reason = "GRPCRoutes attach in a later change")]
-pub(super) fn grpc(referrer: Referrer<'_>, route: &GrpcRoute) -> Body<ir::Route> {
-    let empty = [GrpcRule::default()];
-    let rules = route.spec.rules.as_deref().unwrap_or(&empty);
-    let refusal = bad_hostname(&route.spec.hostnames);
-    let by_method = rules.iter().flat_map(|rule| &rule.matches).any(grpc::is_by_method);
-    let ir = ir::Route { created: route.metadata.created, grpc: true, ..ir::Route::default() };
-    translate(referrer, (ir, refusal), rules, |rule, field, followed| {
-        grpc_rule(rule, field, by_method, followed)
-    })
+impl Route for GrpcRoute {
+    type Rules = ir::Route;
+
+    fn metadata(&self) -> &Meta {
+        &self.metadata
+    }
+
+    fn parent_refs(&self) -> &[ParentReference] {
+        &self.spec.parent_refs
+    }
+
+    fn hostnames(&self) -> &[Arc<str>] {
+        &self.spec.hostnames
+    }
+
+    fn full_name(rules: &ir::Route) -> &str {
+        &rules.name
+    }
+
+    fn translate(&self, referrer: Referrer<'_>) -> Body<ir::Route> {
+        let empty = [GrpcRule::default()];
+        let rules = self.spec.rules.as_deref().unwrap_or(&empty);
+        let refusal = bad_hostname(&self.spec.hostnames);
+        let by_method = rules.iter().flat_map(|rule| &rule.matches).any(grpc::is_by_method);
+        let ir = ir::Route { created: self.metadata.created, grpc: true, ..ir::Route::default() };
+        translate(referrer, (ir, refusal), rules, |rule, field, followed| {
+            grpc_rule(rule, field, by_method, followed)
+        })
+    }
 }
 
 /// Puts a route together from its translated rules.

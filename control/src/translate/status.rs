@@ -21,7 +21,10 @@ pub struct Statuses {
     pub gateway_classes: BTreeMap<Name, GatewayClassStatus>,
     /// Gateways of those classes.
     pub gateways: BTreeMap<Name, GatewayStatus>,
-    /// Routes that name one of those Gateways or ListenerSets.
+    /// GRPCRoutes that name one of those Gateways or ListenerSets.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub grpc_routes: BTreeMap<Name, Arc<RouteStatus>>,
+    /// HTTPRoutes that do.
     pub http_routes: BTreeMap<Name, Arc<RouteStatus>>,
     /// ListenerSets that name one of those Gateways.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -35,9 +38,6 @@ pub struct Statuses {
     /// UDPRoutes.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub udp_routes: BTreeMap<Name, Arc<RouteStatus>>,
-    /// Routes of the kinds that are not served ([`Kind::is_other_route`]) and name one of them.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub other_routes: BTreeMap<Kind, BTreeMap<Name, Arc<RouteStatus>>>,
     /// BackendTLSPolicies of Services that one of those Gateways leads to.
     #[serde(rename = "backendTLSPolicies", skip_serializing_if = "BTreeMap::is_empty")]
     pub backend_tls_policies: BTreeMap<Name, Arc<PolicyStatus>>,
@@ -50,13 +50,12 @@ impl Statuses {
     /// The statuses of the routes of a kind; `None` for other kinds.
     #[must_use]
     pub fn routes(&self, kind: Kind) -> Option<&BTreeMap<Name, Arc<RouteStatus>>> {
-        static NONE: BTreeMap<Name, Arc<RouteStatus>> = BTreeMap::new();
         match kind {
+            Kind::GrpcRoute => Some(&self.grpc_routes),
             Kind::HttpRoute => Some(&self.http_routes),
             Kind::TcpRoute => Some(&self.tcp_routes),
             Kind::TlsRoute => Some(&self.tls_routes),
             Kind::UdpRoute => Some(&self.udp_routes),
-            kind if kind.is_other_route() => Some(self.other_routes.get(&kind).unwrap_or(&NONE)),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@
 
 use super::format::Format;
 use crate::api::Kind;
-use route::{HTTP_ROUTE, OTHER_ROUTE, STREAM_ROUTE, TLS_ROUTE};
+use route::{GRPC_ROUTE, HTTP_ROUTE, STREAM_ROUTE, TLS_ROUTE};
 
 /// The shape of a value.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ pub(super) fn of(kind: Kind) -> &'static Schema {
         Kind::EndpointSlice => &ENDPOINT_SLICE,
         Kind::Gateway => &GATEWAY,
         Kind::GatewayClass => &GATEWAY_CLASS,
-        Kind::GrpcRoute => &OTHER_ROUTE,
+        Kind::GrpcRoute => &GRPC_ROUTE,
         Kind::HttpRoute => &HTTP_ROUTE,
         Kind::ListenerSet => &LISTENER_SET,
         Kind::Namespace => &NAMESPACE,

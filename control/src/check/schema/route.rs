@@ -169,12 +169,49 @@ static CORS_METHOD: Schema =
 static CORS_HEADERS: Schema = list(&HEADER_NAME, 0, 64);
 static MAX_AGE: Schema = Schema::Integer { min: 1, max: i32::MAX as i64 };
 
-pub(super) static OTHER_ROUTE: Schema = top!(required("spec", &OTHER_ROUTE_SPEC));
-static OTHER_ROUTE_SPEC: Schema = Schema::Object(&[
+pub(super) static GRPC_ROUTE: Schema = top!(required("spec", &GRPC_ROUTE_SPEC));
+static GRPC_ROUTE_SPEC: Schema = Schema::Object(&[
     optional("parentRefs", &PARENT_REFS),
-    optional("hostnames", &ANYTHING),
-    optional("rules", &ANYTHING),
+    optional("hostnames", &HOSTNAMES),
+    optional("rules", &GRPC_RULES),
     optional("useDefaultGateways", &ANYTHING),
+]);
+static GRPC_RULES: Schema = set(&GRPC_RULE, 0, 16, "name");
+static GRPC_RULE: Schema = Schema::Object(&[
+    optional("name", &SECTION),
+    optional("matches", &GRPC_MATCHES),
+    optional("filters", &GRPC_FILTERS),
+    optional("backendRefs", &GRPC_BACKEND_REFS),
+    optional("sessionPersistence", &ANYTHING),
+]);
+static GRPC_MATCHES: Schema = list(&GRPC_MATCH, 0, 64);
+static GRPC_MATCH: Schema =
+    Schema::Object(&[optional("method", &METHOD_MATCH), optional("headers", &HEADER_MATCHES)]);
+static METHOD_MATCH: Schema = Schema::Object(&[
+    optional("type", &VALUE_TYPE),
+    optional("service", &GRPC_NAME),
+    optional("method", &GRPC_NAME),
+]);
+static GRPC_NAME: Schema = text(Format::Any, 0, 1024);
+static GRPC_FILTERS: Schema = list(&GRPC_FILTER, 0, 16);
+static GRPC_FILTER: Schema = Schema::Object(&[
+    required("type", &GRPC_FILTER_TYPE),
+    optional("requestHeaderModifier", &HEADER_MODIFIER),
+    optional("responseHeaderModifier", &HEADER_MODIFIER),
+    optional("requestMirror", &MIRROR),
+    optional("extensionRef", &ANYTHING),
+]);
+static GRPC_FILTER_TYPE: Schema =
+    one_of(&["ExtensionRef", "RequestHeaderModifier", "RequestMirror", "ResponseHeaderModifier"]);
+static GRPC_BACKEND_REFS: Schema = list(&GRPC_BACKEND_REF, 0, 16);
+static GRPC_BACKEND_REF: Schema = Schema::Object(&[
+    optional("group", &GROUP),
+    optional("kind", &KIND),
+    required("name", &NAME),
+    optional("namespace", &LABEL),
+    optional("port", &PORT),
+    optional("weight", &WEIGHT),
+    optional("filters", &GRPC_FILTERS),
 ]);
 
 pub(super) static STREAM_ROUTE: Schema = top!(required("spec", &STREAM_ROUTE_SPEC));
