@@ -3,13 +3,24 @@
 //! Deadlines, watches and limits hold one. Whoever waits on that side then sees its end; nothing is
 //! cancelled half-way.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use proxy::h2::ErrorCode;
+use proxy::http::{RequestHead, ResponseHead};
 use runtime::Abort;
+
+use crate::h2::stream::Stream;
 
 /// A weak handle on one side of an exchange.
 #[derive(Clone, Debug)]
 pub(crate) enum Cut {
     /// A connection that carries one exchange at a time.
     Connection(Abort),
+    /// A client's stream of HTTP/2.
+    Client(Stream<RequestHead>),
+    /// A backend's stream of HTTP/2, once it is open.
+    Backend(Rc<OnceCell<Stream<ResponseHead>>>),
 }
 
 impl Cut {
@@ -17,6 +28,12 @@ impl Cut {
     pub(crate) fn end(&self) {
         match self {
             Self::Connection(abort) => abort.abort(),
+            Self::Client(stream) => stream.give_up(),
+            Self::Backend(stream) => {
+                if let Some(stream) = stream.get() {
+                    stream.reset(ErrorCode::Cancel);
+                }
+            }
         }
     }
 
@@ -27,6 +44,12 @@ impl Cut {
                 abort.reset();
                 abort.abort();
             }
+            Self::Client(stream) => stream.give_up(),
+            Self::Backend(stream) => {
+                if let Some(stream) = stream.get() {
+                    stream.reset(ErrorCode::Cancel);
+                }
+            }
         }
     }
 
@@ -34,6 +57,12 @@ impl Cut {
     pub(crate) fn end_reading(&self) {
         match self {
             Self::Connection(abort) => abort.abort_reading(),
+            Self::Client(stream) => stream.give_up_reading(),
+            Self::Backend(stream) => {
+                if let Some(stream) = stream.get() {
+                    stream.give_up_reading();
+                }
+            }
         }
     }
 
@@ -41,6 +70,7 @@ impl Cut {
     pub(crate) fn bytes_acked(&self) -> Option<u64> {
         match self {
             Self::Connection(abort) => abort.bytes_acked(),
+            Self::Client(_) | Self::Backend(_) => None,
         }
     }
 }
@@ -48,5 +78,17 @@ impl Cut {
 impl From<Abort> for Cut {
     fn from(abort: Abort) -> Self {
         Self::Connection(abort)
+    }
+}
+
+impl From<Stream<RequestHead>> for Cut {
+    fn from(stream: Stream<RequestHead>) -> Self {
+        Self::Client(stream)
+    }
+}
+
+impl From<Stream<ResponseHead>> for Cut {
+    fn from(stream: Stream<ResponseHead>) -> Self {
+        Self::Backend(Rc::new(OnceCell::from(stream)))
     }
 }

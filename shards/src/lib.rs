@@ -13,6 +13,7 @@ mod cut;
 mod deadline;
 mod downstream;
 mod framed;
+mod h2;
 mod input;
 mod install;
 mod race;

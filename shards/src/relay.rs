@@ -43,6 +43,20 @@ pub(crate) trait Source {
     fn trailers(&self) -> &[u8];
 }
 
+impl<S: Source> Source for &mut S {
+    fn next(&mut self) -> Result<Piece<'_>, Fault> {
+        (**self).next()
+    }
+
+    async fn fill(&mut self) -> Result<(), Fault> {
+        (**self).fill().await
+    }
+
+    fn trailers(&self) -> &[u8] {
+        (**self).trailers()
+    }
+}
+
 /// Where the body of one message goes. Sizes and ends are told by what was said in its head.
 pub(crate) trait Drain {
     /// Takes bytes; they may wait for [`Drain::flush`].

@@ -16,12 +16,14 @@ use runtime::mailbox::{Receiver, Sender};
 
 use crate::access_log::Clock;
 use crate::deadline::Deadlines;
+use crate::h2::listed::Listed;
 use crate::install::{self, Installed, PortKey, Socket};
 use crate::race::race;
 use crate::recorder::Recorder;
 use crate::report::{Phase, Report};
 use crate::scratch::Scratches;
 use crate::udp;
+use crate::upstream::h2::pool::Connections;
 use crate::upstream::pool::Pool;
 use crate::watch::Watches;
 use crate::{Published, SEED_STRIDE};
@@ -33,8 +35,12 @@ pub(crate) struct Shard<R: Runtime> {
     pub(crate) local: RefCell<Local>,
     pub(crate) identities: RefCell<Identities>,
     pub(crate) pool: Pool<R>,
+    /// Backend connections of HTTP/2.
+    pub(crate) multiplexed: Connections,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) watches: Watches,
+    /// Client connections of HTTP/2.
+    pub(crate) streams: Listed,
     pub(crate) scratches: Scratches,
     pub(crate) recorder: Recorder,
     pub(crate) sockets: RefCell<HashMap<PortKey, Socket, RandomState>>,
@@ -78,8 +84,10 @@ pub(crate) async fn run<R: Runtime>(start: Start) {
         )),
         identities: RefCell::new(Identities::new(&start.system_roots)),
         pool: Pool::new(),
+        multiplexed: Connections::default(),
         deadlines: Deadlines::new(),
         watches: Watches::default(),
+        streams: Listed::default(),
         scratches: Scratches::default(),
         recorder: Recorder::new(start.index, start.clock),
         sockets: RefCell::default(),
@@ -177,6 +185,9 @@ impl<R: Runtime> Shard<R> {
         self.draining_since.set(installed.epoch.settings.drain.map(|_| since));
         *self.installed.borrow_mut() = Rc::new(installed);
         install::sync_listeners(self);
+        if self.is_draining() {
+            self.streams.drain();
+        }
         self.install_lag.set(R::now().saturating_duration_since(published.at));
         self.report(self.phase());
     }
@@ -196,9 +207,10 @@ impl<R: Runtime> Shard<R> {
         let idle_max = installed.epoch.settings.timeouts.upstream_idle;
         {
             let local = self.local.borrow();
-            let closed = self.pool.sweep(now, idle_max, |address| {
-                local.endpoint(address).is_some_and(|endpoint| local.is_wanted(endpoint))
-            });
+            let wanted =
+                |address| local.endpoint(address).is_some_and(|endpoint| local.is_wanted(endpoint));
+            let closed = self.pool.sweep(now, idle_max, wanted);
+            self.multiplexed.sweep(wanted);
             if closed {
                 self.recorder.touch();
             }

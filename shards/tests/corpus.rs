@@ -31,7 +31,11 @@ fn every_refused_request_gets_its_answer_and_reaches_no_backend() {
         let backend = Recorded::always(OK);
         let ir = config(vec![rule("/", &[("b", 1)])], &[("b", vec![backend.address])]);
         let world = World::start(runtime, &ir, Settings::default());
-        for case in cases.iter().filter(|case| is_refused_head(case)) {
+        // The engine of HTTP/1 refuses what a shard takes for the beginning of HTTP/2.
+        let refused = |case: &&Case| {
+            is_refused_head(case) && !case.data.starts_with(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        };
+        for case in cases.iter().filter(refused) {
             // Whole; in two halves; and without its last byte first.
             for cut in [0, case.data.len() / 2, case.data.len() - 1] {
                 let seen = send(&world, &case.data, cut);

@@ -18,7 +18,7 @@ use crate::fault::Fault;
 use crate::filter::{Filters, cors, cors_of, redirect, redirect_of};
 use crate::h1::encode::Text;
 use crate::http::RequestHead;
-use crate::ir::{Cors, Protocol};
+use crate::ir::{BackendProtocol, Cors, Protocol};
 use crate::table::{Hit, Mirror, Rule, WeightedBackend};
 
 pub use self::response::{Answer, Delivery};
@@ -118,7 +118,8 @@ pub fn start<'e>(
     let backend =
         choice.slot.and_then(|slot| Some((slot, epoch.backends.get(slot as usize)?.as_deref()?)));
     let Some((slot, backend)) = backend else { return refuse(Fault::BackendInvalid) };
-    if head.websocket && !backend.websocket {
+    let switches = backend.websocket && backend.protocol == BackendProtocol::Http1;
+    if head.websocket && !switches {
         return refuse(Fault::BackendInvalid);
     }
     let Some((endpoint, address)) = local.pick_endpoint(slot, None, now) else {

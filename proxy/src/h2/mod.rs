@@ -13,6 +13,7 @@ mod head;
 pub mod hpack;
 mod settings;
 mod stream;
+mod write;
 
 pub use self::connection::Connection;
 pub use self::error::{ConnectionError, ErrorCode};
@@ -20,6 +21,7 @@ pub use self::event::{Event, Read};
 pub use self::head::Message;
 pub use self::settings::{Local, Peer};
 pub use self::stream::StreamId;
+pub use self::write::Fields;
 
 use crate::http::{RequestHead, ResponseHead};
 

@@ -140,6 +140,18 @@ impl Span {
     }
 }
 
+impl Version {
+    /// As a request line or a log names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        }
+    }
+}
+
 impl Method {
     /// The method of a token; methods are case-sensitive.
     #[must_use]

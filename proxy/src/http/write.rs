@@ -5,7 +5,7 @@
 //! version has no place for (a reason phrase, `Connection`) its writer leaves out. Invariant: names,
 //! values and targets go out as they are given.
 
-use super::{Framing, Version};
+use super::{Framing, Method, Version};
 
 /// Writes one head: [`HeadWriter::request`] or [`HeadWriter::status`] first, then its fields, then
 /// [`HeadWriter::end`].
@@ -70,6 +70,12 @@ pub struct Recorded {
 }
 
 impl Recorded {
+    /// Its method.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        Method::of(self.method.as_bytes())
+    }
+
     /// How its body is delimited.
     #[must_use]
     pub fn delimited(&self) -> Framing {

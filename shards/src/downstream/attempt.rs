@@ -159,7 +159,8 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
         self.trace.bytes_in = body.map_or(0, |body| body.bytes.len() as u64);
         let with_head = body.is_some();
         // The answer may be there although not all went out (a 413, say): look before giving up.
-        if upstream.send(&head, request.framing, body).await.is_err() && upstream.is_reused() {
+        let sent = upstream.send(&head, request.framing, body).await;
+        if sent.is_err() && (upstream.is_reused() || upstream.is_unprocessed()) {
             return tried.explain(failed(Fault::UpstreamReset, false, true));
         }
         if !with_head {

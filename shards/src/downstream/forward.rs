@@ -17,8 +17,7 @@ use super::client::{Client, Respond};
 use super::exchange::{Exchange, Next};
 use super::tunnel;
 use crate::shard::Shard;
-use crate::upstream::h1::Connection;
-use crate::upstream::{Backend, InFlight};
+use crate::upstream::{self, Acquired, Backend, InFlight};
 
 /// What follows a try of a rule without a policy.
 enum After {
@@ -38,7 +37,7 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
             self.trace.attempts += 1;
             let mut flight = InFlight::begin(shard, installed, forward.endpoint);
             let acquired =
-                Connection::acquire_for(shard, installed, &forward, repeatable, now, None).await;
+                upstream::acquire(shard, installed, &forward, repeatable, now, None).await;
             let upstream = match acquired {
                 Ok(upstream) => upstream,
                 Err(fault) => {
@@ -55,7 +54,15 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
             };
             // An idle connection costs no time worth a look at the clock.
             self.trace.connected(if upstream.is_reused() { now } else { R::now() });
-            match self.once(&forward, flight, here, repeatable, upstream).await {
+            let after = match upstream {
+                Acquired::Http1(upstream) => {
+                    self.once(&forward, flight, here, repeatable, upstream).await
+                }
+                Acquired::Http2(upstream) => {
+                    Box::pin(self.once(&forward, flight, here, repeatable, upstream)).await
+                }
+            };
+            match after {
                 After::Done(next) => return next,
                 After::Again(_) if self.trace.attempts < ATTEMPTS_MAX => {
                     now = R::now();

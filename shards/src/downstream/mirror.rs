@@ -12,6 +12,7 @@ use proxy::exchange::{Client, Forward};
 use proxy::fault::Fault;
 use proxy::http::write::Recorded;
 use proxy::http::{Method, RequestHead, ResponseHead};
+use proxy::ir::BackendProtocol;
 use proxy::limits;
 use proxy::table::Policy;
 use proxy::tls::{Alpn, Identity};
@@ -23,22 +24,32 @@ use crate::relay;
 use crate::report::MirrorEnd;
 use crate::shard::Shard;
 use crate::upstream::h1::Connection;
+use crate::upstream::h2;
 use crate::upstream::origin::{self, Origin};
 use crate::upstream::{Answers, AtHand, Backend, InFlight};
 
 /// The mirrors of one request, until its body is at hand.
 pub(super) struct Mirrors {
     /// Backend slots, and how each is spoken to.
-    targets: Vec<(u32, Option<Rc<Identity>>)>,
+    targets: Vec<Target>,
     head: Rc<Recorded>,
     method: Method,
     sent: Cell<bool>,
+}
+
+/// One mirror.
+#[derive(Clone)]
+struct Target {
+    slot: u32,
+    protocol: BackendProtocol,
+    identity: Option<Rc<Identity>>,
 }
 
 /// One copy on its way.
 struct Copy {
     endpoint: EndpointId,
     origin: Origin,
+    protocol: BackendProtocol,
     head: Rc<Recorded>,
     body: Rc<Body>,
     method: Method,
@@ -56,8 +67,8 @@ impl Mirrors {
         let mut targets = Vec::new();
         for mirror in policy.mirrors.iter().chain(forward.mirrors()) {
             if shard.local.borrow_mut().draw(mirror.numerator, mirror.denominator) {
-                match identity_of(shard, mirror.slot, forward) {
-                    Ok(identity) => targets.push((mirror.slot, identity)),
+                match Target::of(shard, mirror.slot, forward) {
+                    Ok(target) => targets.push(target),
                     Err(_) => shard.recorder.mirror(MirrorEnd::Failed),
                 }
             }
@@ -83,8 +94,8 @@ impl Mirrors {
             let (bytes, trailers) = (body.bytes.to_vec(), body.trailers.to_vec());
             Rc::new(Body { bytes, trailers })
         });
-        for (slot, identity) in &self.targets {
-            if let Err(reason) = self.send_one(shard, *slot, identity.clone(), body.as_ref()) {
+        for target in &self.targets {
+            if let Err(reason) = self.send_one(shard, target.clone(), body.as_ref()) {
                 shard.recorder.mirror(reason);
             }
         }
@@ -93,8 +104,7 @@ impl Mirrors {
     fn send_one<R: Runtime>(
         &self,
         shard: &Rc<Shard<R>>,
-        slot: u32,
-        identity: Option<Rc<Identity>>,
+        target: Target,
         body: Option<&Rc<Body>>,
     ) -> Result<(), MirrorEnd> {
         let body = body.ok_or(MirrorEnd::TooLarge)?;
@@ -102,26 +112,32 @@ impl Mirrors {
         if in_flight >= limits::MIRRORS_IN_FLIGHT_MAX {
             return Err(MirrorEnd::Busy);
         }
+        let Target { slot, protocol, identity } = target;
         let picked = shard.local.borrow_mut().pick_endpoint(slot, None, R::now());
         let (endpoint, address) = picked.ok_or(MirrorEnd::NoEndpoint)?;
         shard.mirrors.set(in_flight + 1);
         let (head, body, method) = (Rc::clone(&self.head), Rc::clone(body), self.method);
         let origin = Origin { address, identity };
-        R::spawn(run(Rc::clone(shard), Copy { endpoint, origin, head, body, method }));
+        R::spawn(run(Rc::clone(shard), Copy { endpoint, origin, protocol, head, body, method }));
         Ok(())
     }
 }
 
-/// How the backend in `slot` is spoken to for what came by the listener of `forward`.
-fn identity_of<R: Runtime>(
-    shard: &Shard<R>,
-    slot: u32,
-    forward: &Forward<'_>,
-) -> Result<Option<Rc<Identity>>, Fault> {
-    let installed = shard.installed();
-    match installed.epoch.backends.get(slot as usize) {
-        Some(Some(backend)) => origin::identity(shard, backend, forward.listener, Alpn::Http1),
-        Some(None) | None => Ok(None), // It has no endpoint either.
+impl Target {
+    /// How the backend in `slot` is spoken to for what came by the listener of `forward`.
+    fn of<R: Runtime>(shard: &Shard<R>, slot: u32, forward: &Forward<'_>) -> Result<Self, Fault> {
+        let installed = shard.installed();
+        let backend = installed.epoch.backends.get(slot as usize).and_then(Option::as_ref);
+        let protocol = backend.map_or_else(BackendProtocol::default, |backend| backend.protocol);
+        let alpn = match protocol {
+            BackendProtocol::Http1 => Alpn::Http1,
+            BackendProtocol::Http2 => Alpn::Http2,
+        };
+        let identity = match backend {
+            Some(backend) => origin::identity(shard, backend, forward.listener, alpn)?,
+            None => None, // It has no endpoint either.
+        };
+        Ok(Self { slot, protocol, identity })
     }
 }
 
@@ -141,15 +157,22 @@ async fn run<R: Runtime>(shard: Rc<Shard<R>>, copy: Copy) {
 async fn deliver<R: Runtime>(shard: &Rc<Shard<R>>, copy: Copy) -> Option<()> {
     let installed = shard.installed();
     let mut flight = InFlight::begin(shard, &installed, copy.endpoint);
-    let now = R::now();
     let origin = copy.origin.clone();
-    match Connection::acquire(shard, &installed, origin, false, now, None).await {
-        Ok(upstream) => deliver_on(&copy, flight, upstream).await,
-        Err(fault) => {
-            flight.failed(fault);
-            None
+    let fault = match copy.protocol {
+        BackendProtocol::Http1 => {
+            let now = R::now();
+            match Connection::acquire(shard, &installed, origin, false, now, None).await {
+                Ok(upstream) => return deliver_on(&copy, flight, upstream).await,
+                Err(fault) => fault,
+            }
         }
-    }
+        BackendProtocol::Http2 => match h2::pool::acquire(shard, &installed, origin, None).await {
+            Ok(upstream) => return deliver_on(&copy, flight, upstream).await,
+            Err(fault) => fault,
+        },
+    };
+    flight.failed(fault);
+    None
 }
 
 async fn deliver_on<R: Runtime, U: Backend<R>>(

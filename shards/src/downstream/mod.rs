@@ -1,8 +1,8 @@
 //! One client connection: its two halves, plain or TLS, and its deadlines.
 //!
-//! [`serve`] is a connection's whole life: TLS handshake if the port has one, then HTTP/1, or `stream`
-//! where its listener relays whole connections. The halves
-//! are separate so that a request body and its response can move at once. Invariant: an idle
+//! [`serve`] is a connection's whole life: TLS handshake if the port has one, then the version of HTTP
+//! that the client speaks, or `stream` where its listener relays whole connections. The halves are
+//! separate so that a request body and its response can move at once. Invariant: an idle
 //! connection holds at most one small block.
 
 mod attempt;
@@ -10,6 +10,7 @@ mod client;
 mod exchange;
 mod forward;
 mod h1;
+mod h2;
 mod limit;
 mod mirror;
 mod origin;
@@ -22,6 +23,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use proxy::h2::frame::PREFACE;
+use proxy::http::Version;
 use proxy::limits;
 use runtime::{Abort, Buf, Runtime, Size};
 
@@ -44,6 +47,8 @@ pub(crate) struct Downstream<R: Runtime> {
     served: u64,
     /// When the last exchange ended.
     last: Option<Instant>,
+    /// HTTP/2 was agreed on by ALPN.
+    is_h2: bool,
 }
 
 /// The receiving half and its deadline.
@@ -92,14 +97,19 @@ pub(crate) async fn serve<R: Runtime>(
         },
         served: 0,
         last: None,
+        is_h2: false,
     };
     match Box::pin(client.handshake(&shard)).await {
-        Greeting::Http => {
-            h1::serve(&shard, &mut client).await;
-            if client.origin.is_tls {
-                Box::pin(client.writer.outlet.tell()).await;
+        Greeting::Http => match client.version(&shard).await {
+            Some(Version::Http2) => Box::pin(h2::serve(&shard, client)).await,
+            Some(Version::Http10 | Version::Http11) => {
+                h1::serve(&shard, &mut client).await;
+                if client.origin.is_tls {
+                    Box::pin(client.writer.outlet.tell()).await;
+                }
             }
-        }
+            None => {}
+        },
         Greeting::Stream(kind) => Box::pin(relay(&shard, client, kind, peer.ip())).await,
         Greeting::Over => {}
     }
@@ -112,6 +122,29 @@ async fn relay<R: Runtime>(shard: &Rc<Shard<R>>, client: Downstream<R>, kind: Ki
     let (send, recv, input) = (writer.outlet.half, reader.half, reader.input);
     let record = Record::start(kind, peer.to_canonical(), origin.sni, R::now());
     stream::run(shard, stream::Client { send, recv, input, port: origin.port }, record).await;
+}
+
+impl<R: Runtime> Downstream<R> {
+    /// What the client speaks: by ALPN, or by its first bytes where there is no TLS. `None`: the
+    /// connection is over.
+    async fn version(&mut self, shard: &Shard<R>) -> Option<Version> {
+        if self.origin.is_tls {
+            return Some(if self.is_h2 { Version::Http2 } else { Version::Http11 });
+        }
+        self.reader.deadline.set(R::now() + shard.installed().epoch.settings.timeouts.header);
+        loop {
+            let bytes = self.reader.input.bytes();
+            if !bytes.is_empty() && !PREFACE.starts_with(&bytes[..bytes.len().min(PREFACE.len())]) {
+                return Some(Version::Http11);
+            }
+            if bytes.len() >= PREFACE.len() {
+                return Some(Version::Http2);
+            }
+            if !matches!(self.reader.fill(Size::Small).await, Ok(true)) {
+                return (!self.reader.input.is_empty()).then_some(Version::Http11);
+            }
+        }
+    }
 }
 
 impl<R: Runtime> Reader<R> {

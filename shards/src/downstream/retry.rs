@@ -28,8 +28,7 @@ use super::tunnel;
 use crate::capture::{Body, Capture};
 use crate::race::{beside, race};
 use crate::shard::Shard;
-use crate::upstream::h1::Connection;
-use crate::upstream::{AtHand, Backend, InFlight};
+use crate::upstream::{self, Acquired, AtHand, Backend, InFlight};
 
 /// What a try does for its rule's policy.
 pub(super) struct Extra<'e> {
@@ -264,10 +263,14 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
         course.prepare(shard, limits);
         let mut flight = InFlight::begin(shard, installed, forward.endpoint);
         let (repeatable, limit) = (course.repeatable, limits.first());
-        let acquired =
-            Connection::acquire_for(shard, installed, forward, repeatable, now, limit).await;
+        let acquired = upstream::acquire(shard, installed, forward, repeatable, now, limit).await;
         match acquired {
-            Ok(upstream) => self.try_on(course, forward, limits, flight, upstream).await,
+            Ok(Acquired::Http1(upstream)) => {
+                self.try_on(course, forward, limits, flight, upstream).await
+            }
+            Ok(Acquired::Http2(upstream)) => {
+                Box::pin(self.try_on(course, forward, limits, flight, upstream)).await
+            }
             Err(fault) => {
                 let late = limits.passed(R::now()).filter(|_| fault == Fault::ConnectTimeout);
                 let fault = late.unwrap_or(fault);

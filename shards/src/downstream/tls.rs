@@ -46,6 +46,7 @@ impl<R: Runtime> Downstream<R> {
         }
         self.origin.sni = session.borrow().sni().map(str::to_owned);
         self.origin.is_tls = self.reader.half.is_tls();
+        self.is_h2 = session.borrow().alpn() == Some(b"h2");
         let kind = session.borrow().kind();
         match (done, kind) {
             (Err(_), _) => {

@@ -6,12 +6,10 @@ use std::cell::Cell;
 use std::io;
 use std::time::Instant;
 
-use proxy::exchange::Forward;
 use proxy::fault::Fault;
 use proxy::h1;
 use proxy::h1::encode::Text;
 use proxy::http::{Framing, RequestHead, ResponseHead};
-use proxy::tls::Alpn;
 use runtime::{Abort, Buf, Runtime, Size};
 
 use super::open::{self, Opened};
@@ -44,19 +42,6 @@ pub(crate) struct Incoming<'u, R: Runtime> {
 }
 
 impl<R: Runtime> Connection<R> {
-    /// A connection for `forward`; see [`Connection::acquire`].
-    pub(crate) async fn acquire_for(
-        shard: &Shard<R>,
-        installed: &Installed,
-        forward: &Forward<'_>,
-        repeatable: bool,
-        now: Instant,
-        limit: Option<Instant>,
-    ) -> Result<Self, Fault> {
-        let origin = Origin::of(shard, forward, Alpn::Http1)?;
-        Self::acquire(shard, installed, origin, repeatable, now, limit).await
-    }
-
     /// A connection to `origin`: an idle one, else a new one, by `limit` if there is one.
     /// `repeatable` as the request is.
     pub(crate) async fn acquire(

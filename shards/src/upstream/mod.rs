@@ -4,6 +4,7 @@
 //! connections of HTTP/1, by their [`origin`]. [`InFlight`] pairs the balancer's begin and end whatever happens.
 
 pub(crate) mod h1;
+pub(crate) mod h2;
 pub(crate) mod open;
 pub(crate) mod origin;
 pub(crate) mod pool;
@@ -17,9 +18,12 @@ use proxy::balance::{EndpointId, Outcome};
 use proxy::exchange::{Client, Forward};
 use proxy::fault::Fault;
 use proxy::http::write::Recorded;
-use proxy::http::{Framing, HeadWriter, RequestHead, ResponseHead};
+use proxy::http::{Framing, HeadWriter, Method, RequestHead, ResponseHead};
+use proxy::ir::BackendProtocol;
+use proxy::tls::Alpn;
 use runtime::Runtime;
 
+use self::origin::Origin;
 use crate::cut::Cut;
 use crate::install::Installed;
 use crate::relay::{Drain, Source};
@@ -71,6 +75,46 @@ pub(crate) trait Backend<R: Runtime>: Sized {
     fn release(self, shard: &Shard<R>, now: Instant);
 }
 
+/// What carries an exchange, in the version that its backend speaks.
+pub(crate) enum Acquired<R: Runtime> {
+    Http1(h1::Connection<R>),
+    Http2(h2::StreamBackend<R>),
+}
+
+/// A connection or stream for `forward`, by `limit` if there is one. `repeatable` as the request is.
+pub(crate) async fn acquire<R: Runtime>(
+    shard: &Rc<Shard<R>>,
+    installed: &Installed,
+    forward: &Forward<'_>,
+    repeatable: bool,
+    now: Instant,
+    limit: Option<Instant>,
+) -> Result<Acquired<R>, Fault> {
+    match forward.backend.protocol {
+        BackendProtocol::Http1 => {
+            let origin = Origin::of(shard, forward, Alpn::Http1)?;
+            let acquired =
+                h1::Connection::acquire(shard, installed, origin, repeatable, now, limit);
+            acquired.await.map(Acquired::Http1)
+        }
+        BackendProtocol::Http2 => {
+            let origin = Origin::of(shard, forward, Alpn::Http2)?;
+            let acquired = h2::pool::acquire(shard, installed, origin, limit);
+            Box::pin(acquired).await.map(Acquired::Http2)
+        }
+    }
+}
+
+impl<R: Runtime> Acquired<R> {
+    /// Whether it carried an exchange before.
+    pub(crate) fn is_reused(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.is_reused(),
+            Self::Http2(stream) => stream.is_reused(),
+        }
+    }
+}
+
 /// A response: its heads, then its body.
 pub(crate) trait Answers: Source {
     /// The next head, interim or final.
@@ -105,6 +149,7 @@ pub(crate) struct AtHand<'b> {
 
 /// A request head to be written in whatever version its backend speaks.
 pub(crate) trait WriteHead {
+    fn method(&self) -> Method;
     fn write_to(&self, out: &mut impl HeadWriter);
 }
 
@@ -117,12 +162,20 @@ pub(crate) struct Outgoing<'o> {
 }
 
 impl WriteHead for Outgoing<'_> {
+    fn method(&self) -> Method {
+        self.head.method
+    }
+
     fn write_to(&self, out: &mut impl HeadWriter) {
         self.forward.write_request(self.head, self.client, out);
     }
 }
 
 impl WriteHead for Recorded {
+    fn method(&self) -> Method {
+        Self::method(self)
+    }
+
     fn write_to(&self, out: &mut impl HeadWriter) {
         self.replay(out);
     }
@@ -178,6 +231,8 @@ impl<'s, R: Runtime> InFlight<'s, R> {
             Cut::Connection(client) => {
                 self.watch.set(Some(self.shard.watches.begin(client, upstream)));
             }
+            // Somebody reads from those all the time.
+            Cut::Client(_) | Cut::Backend(_) => {}
         }
     }
 

@@ -132,5 +132,5 @@ impl<R: Runtime> Downstream<R> {
     }
 }
 
-pub(super) const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
-const LINGER_BYTES_MAX: usize = 256 * 1024;
+pub(in crate::downstream) const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+pub(in crate::downstream) const LINGER_BYTES_MAX: usize = 256 * 1024;

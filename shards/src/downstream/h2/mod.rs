@@ -1,0 +1,187 @@
+//! HTTP/2 towards the client: the connection's own task, and one more for every stream.
+//!
+//! The task receives and sends; a stream's exchange runs beside it and never waits for another
+//! stream but by what the windows and the output take. Invariant: whatever ends the connection, no
+//! exchange is left behind.
+
+mod client;
+
+use std::rc::Rc;
+
+use proxy::fault::Fault;
+use proxy::h2::{ErrorCode, Local, Server, StreamId};
+use proxy::http::RequestHead;
+use runtime::{Runtime, Size};
+
+use self::client::StreamClient;
+use super::Downstream;
+use super::exchange::Exchange;
+use super::origin::Origin;
+use crate::framed::Framed;
+use crate::h2::stream::Stream;
+use crate::h2::{self, Clock, Found, Shared};
+use crate::race::{Either, both, race};
+use crate::scratch::Scratch;
+use crate::shard::Shard;
+use crate::trace::Trace;
+
+/// Serves a connection whose first bytes are in its input to its end.
+pub(super) async fn serve<R: Runtime>(shard: &Rc<Shard<R>>, client: Downstream<R>) {
+    let Downstream { reader, writer, origin, .. } = client;
+    let super::Reader { half, mut input, deadline } = reader;
+    let Framed { mut outlet, .. } = writer;
+    let timeouts = &shard.installed().epoch.settings.timeouts;
+    let clock = Clock::new(deadline, timeouts.header, timeouts.client_idle);
+    let shared = Shared::new(Server::server(Local::default()), clock, outlet.abort.clone());
+    let listed = shard.streams.enter(&shared);
+    let mut connection = Connection { shard, shared, origin: Rc::new(origin), half };
+    let shared = Rc::clone(&connection.shared);
+    let receiving = async {
+        let end = connection.receive(&mut input).await;
+        match end {
+            End::Gone => shared.gone(),
+            End::Said => shared.finish(),
+        }
+        end
+    };
+    let sending = async {
+        if h2::send(&shared, &mut outlet).await.is_err() {
+            outlet.abort.abort();
+        }
+    };
+    let (end, ()) = both(receiving, sending).await;
+    drop(listed);
+    if end == End::Said {
+        connection.linger(&mut input).await;
+    }
+}
+
+/// What the connection's task works with.
+struct Connection<'c, R: Runtime> {
+    shard: &'c Rc<Shard<R>>,
+    shared: Rc<Shared<RequestHead>>,
+    origin: Rc<Origin>,
+    half: crate::transport::RecvHalf<R>,
+}
+
+/// How receiving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The client has left.
+    Gone,
+    /// It has been told why.
+    Said,
+}
+
+impl<R: Runtime> Connection<'_, R> {
+    /// Receives until the connection ends.
+    async fn receive(&mut self, input: &mut crate::input::Input) -> End {
+        let mut scratch = self.shard.scratches.take();
+        let mut size = Size::Small;
+        loop {
+            match self.dispatch(input, &mut scratch).await {
+                Ok(()) => {}
+                Err(()) => return End::Said,
+            }
+            let before = input.bytes().len();
+            self.shared.with(|state| state.pace(R::now(), before > 0));
+            match self.half.fill(size, input).await {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return self.ended(),
+            }
+            // What fills a small block is likely to be followed by more.
+            let filled = input.bytes().len() - before >= runtime::buf::SMALL_BYTES;
+            size = if filled { Size::Large } else { Size::Small };
+        }
+    }
+
+    /// Deals with all that has arrived. `Err`: the client broke the protocol.
+    async fn dispatch(
+        &self,
+        input: &mut crate::input::Input,
+        scratch: &mut Box<Scratch>,
+    ) -> Result<(), ()> {
+        let now = R::now();
+        loop {
+            match self.shared.digest(input, &mut scratch.request, now).map_err(|_| ())? {
+                Found::Nothing => return Ok(()),
+                Found::Choked => self.shared.relieved().await,
+                Found::Head { stream, .. } => self.begin(stream, scratch, None),
+                Found::Refused { stream, why } => {
+                    self.begin(stream, scratch, Some(Fault::Malformed(why.status())));
+                }
+            }
+        }
+    }
+
+    fn begin(&self, id: StreamId, scratch: &mut Box<Scratch>, refused: Option<Fault>) {
+        let scratch = std::mem::replace(scratch, self.shard.scratches.take());
+        let (shard, shared) = (Rc::clone(self.shard), Rc::clone(&self.shared));
+        let stream = Stream::new(shared, id);
+        R::spawn(run(shard, stream, Rc::clone(&self.origin), scratch, refused));
+    }
+
+    /// Nothing more comes: because the client ended, or because we did.
+    fn ended(&self) -> End {
+        self.shared.with(|state| {
+            if state.is_late() {
+                state.engine.go_away(ErrorCode::NoError);
+                return End::Said;
+            }
+            if state.engine.is_drained() { End::Said } else { End::Gone }
+        })
+    }
+
+    /// Takes what the client still sends for a moment, so that no reset destroys what it was told.
+    async fn linger(&mut self, input: &mut crate::input::Input) {
+        let mut taken = 0;
+        let rest = async {
+            while taken < super::h1::LINGER_BYTES_MAX
+                && matches!(self.half.fill(Size::Small, input).await, Ok(true))
+            {
+                let length = input.bytes().len();
+                taken += length;
+                input.consume(length);
+            }
+        };
+        race(rest, R::sleep_until(R::now() + super::h1::LINGER)).await;
+    }
+}
+
+/// The life of one stream.
+async fn run<R: Runtime>(
+    shard: Rc<Shard<R>>,
+    stream: Stream<RequestHead>,
+    origin: Rc<Origin>,
+    mut scratch: Box<Scratch>,
+    refused: Option<Fault>,
+) {
+    let installed = shard.installed(); // Pinned: this exchange sees one epoch.
+    let mut trace = Trace::start(R::now());
+    let mut client = StreamClient::new(&shard, &installed, stream.clone(), origin);
+    client.settle(&mut scratch.request);
+    let gone = {
+        let mut exchange = Exchange {
+            shard: &shard,
+            installed: &installed,
+            client: &mut client,
+            scratch: &mut scratch,
+            trace: &mut trace,
+        };
+        let exchange = async {
+            match refused {
+                Some(fault) => Box::pin(exchange.refuse(fault)).await,
+                None => exchange.run().await,
+            }
+        };
+        matches!(race(exchange, stream.abandoned()).await, Either::Second(()))
+    };
+    if gone {
+        trace.fault = Some(Fault::ClientGone);
+        trace.bytes_out = client.sent();
+    }
+    let now = trace.done.unwrap_or_else(R::now);
+    stream.forget(now);
+    shard.recorder.exchange(&trace, now, &scratch.request, client.address(), &installed);
+    shard.scratches.give(scratch);
+}

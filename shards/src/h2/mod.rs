@@ -1,0 +1,497 @@
+//! A connection of HTTP/2 as both sides drive it: the engine and its streams in one place.
+//!
+//! The connection's task receives, feeds the engine ([`Shared::digest`]) and sends what it has to say
+//! ([`send`]); every exchange works on a stream of its own by a [`stream::Stream`]. All are tasks of
+//! one thread, so frames of many streams leave in one send. Invariants: no borrow of the state lives
+//! across an await; what waits to be sent is bounded, and whoever would add to it waits in turn.
+
+pub(crate) mod listed;
+pub(crate) mod stream;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use proxy::h1;
+use proxy::h2::hpack::Block;
+use proxy::h2::{Connection, ConnectionError, ErrorCode, Event, Message, StreamId};
+use proxy::http::{Method, ResponseHead};
+use proxy::limits::{H2_OUTPUT_BYTES_MAX, H2_STREAMS_MAX};
+use runtime::Abort;
+
+use self::stream::Stream;
+use crate::deadline::Deadline;
+use crate::framed::Outlet;
+use crate::input::Input;
+
+/// A connection and its streams.
+#[derive(Debug)]
+pub(crate) struct Shared<M: Message> {
+    state: RefCell<State<M>>,
+}
+
+/// What the tasks of a connection share.
+#[derive(Debug)]
+pub(crate) struct State<M: Message> {
+    pub(crate) engine: Connection<M>,
+    /// By identifier.
+    streams: Vec<(StreamId, Box<Slot<M>>)>,
+    #[allow(clippy::vec_box, reason = "moved in and out as a pointer for every stream")]
+    spare: Vec<Box<Slot<M>>>,
+    /// Whoever waits for room in the output, in the order in which they came.
+    room: VecDeque<StreamId>,
+    writer: Option<Waker>,
+    reader: Option<Waker>,
+    phase: Phase,
+    /// The peer takes no more streams.
+    leaving: bool,
+    clock: Clock,
+    abort: Abort,
+}
+
+/// How far a connection's end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// What is said is sent, then FIN.
+    Finishing,
+    /// Nothing can be said any more.
+    Gone,
+}
+
+/// The times of a connection.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    deadline: Deadline,
+    /// A head must arrive whole within this.
+    header: Duration,
+    /// Without streams it is closed after this.
+    idle: Duration,
+    /// Since when something incomplete is here.
+    amid: Option<Instant>,
+    /// When something was received last.
+    heard: Option<Instant>,
+    /// A sign of life was asked for since then.
+    asked: bool,
+}
+
+impl Clock {
+    pub(crate) fn new(deadline: Deadline, header: Duration, idle: Duration) -> Self {
+        Self { deadline, header, idle, amid: None, heard: None, asked: false }
+    }
+}
+
+/// One stream, as far as it is not its exchange's.
+#[derive(Debug)]
+struct Slot<M> {
+    waker: Option<Waker>,
+    /// Heads that nobody has taken yet (client).
+    heads: VecDeque<Box<M>>,
+    /// Body bytes that nobody has taken yet.
+    body: Vec<u8>,
+    trailers: Vec<u8>,
+    /// The peer's message is whole.
+    whole: bool,
+    end: Option<End>,
+    /// Its body came too slowly.
+    late: bool,
+}
+
+/// Why a stream ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The peer reset it.
+    Peer(ErrorCode),
+    /// The peer has done nothing for it and says so.
+    Unprocessed,
+    /// What the peer sent on it breaks the protocol.
+    Malformed,
+    /// Its connection is gone.
+    Gone,
+    /// We ended it.
+    Ours,
+}
+
+/// What the driver has to act on.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// The head is filled.
+    Head { stream: StreamId, end: bool },
+    /// A request that gets an error answer.
+    Refused { stream: StreamId, why: h1::error::Error },
+    /// Nothing more until more is received.
+    Nothing,
+    /// Nothing more until some output is sent.
+    Choked,
+}
+
+impl<M> Default for Slot<M> {
+    fn default() -> Self {
+        Self {
+            waker: None,
+            heads: VecDeque::new(),
+            body: Vec::new(),
+            trailers: Vec::new(),
+            whole: false,
+            end: None,
+            late: false,
+        }
+    }
+}
+
+impl<M: Message> Shared<M> {
+    pub(crate) fn new(engine: Connection<M>, clock: Clock, abort: Abort) -> Rc<Self> {
+        Rc::new(Self {
+            state: RefCell::new(State {
+                engine,
+                streams: Vec::new(),
+                spare: Vec::new(),
+                room: VecDeque::new(),
+                writer: None,
+                reader: None,
+                phase: Phase::Open,
+                leaving: false,
+                clock,
+                abort,
+            }),
+        })
+    }
+
+    /// Works on the state; whatever that gives to say is sent.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut State<M>) -> T) -> T {
+        let mut state = self.state.borrow_mut();
+        let result = work(&mut state);
+        if !state.engine.output().is_empty()
+            && let Some(writer) = state.writer.take()
+        {
+            writer.wake();
+        }
+        result
+    }
+
+    /// Feeds the engine from `input` up to something that the driver has to act on.
+    ///
+    /// # Errors
+    /// The peer broke the protocol; the reason is in the output.
+    pub(crate) fn digest(
+        &self,
+        input: &mut Input,
+        head: &mut M,
+        now: Instant,
+    ) -> Result<Found, ConnectionError> {
+        self.with(|state| state.digest(input, head, now))
+    }
+
+    /// Waits until some output is sent.
+    pub(crate) async fn relieved(&self) {
+        poll_fn(|cx| {
+            self.with(|state| {
+                if state.engine.is_choked() && state.phase == Phase::Open {
+                    state.reader = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                Poll::Ready(())
+            })
+        })
+        .await;
+    }
+
+    /// Nothing comes any more; what is said is still sent, then FIN.
+    pub(crate) fn finish(&self) {
+        self.end(Phase::Finishing);
+    }
+
+    /// The connection is gone.
+    pub(crate) fn gone(&self) {
+        self.end(Phase::Gone);
+    }
+
+    fn end(&self, phase: Phase) {
+        let mut state = self.state.borrow_mut();
+        state.phase = phase;
+        for (_, slot) in &mut state.streams {
+            slot.end = slot.end.or(Some(End::Gone));
+            slot.wake();
+        }
+        for waker in [state.writer.take(), state.reader.take()].into_iter().flatten() {
+            waker.wake();
+        }
+    }
+
+    /// The peer's first SETTINGS are here.
+    pub(crate) fn is_established(&self) -> bool {
+        self.state.borrow().engine.is_established()
+    }
+
+    /// Begins to end it gracefully.
+    pub(crate) fn drain(&self) {
+        self.with(|state| {
+            state.engine.drain();
+            state.rest();
+        });
+    }
+
+    fn poll_output(&self, cx: &Context<'_>, out: &mut Vec<u8>) -> Poll<bool> {
+        let mut state = self.state.borrow_mut();
+        if state.phase == Phase::Gone {
+            return Poll::Ready(false);
+        }
+        if state.engine.output().is_empty() {
+            if state.phase == Phase::Finishing {
+                return Poll::Ready(false);
+            }
+            if state.streams.is_empty() && out.capacity() > IDLE_KEPT_BYTES_MAX {
+                *out = Vec::new();
+            }
+            state.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        std::mem::swap(state.engine.output(), out);
+        for id in std::mem::take(&mut state.room) {
+            if let Some(slot) = state.slot(id) {
+                slot.wake();
+            }
+        }
+        if let Some(reader) = state.reader.take() {
+            reader.wake();
+        }
+        Poll::Ready(true)
+    }
+}
+
+impl Shared<ResponseHead> {
+    /// Whether a stream could begin now.
+    pub(crate) fn can_request(&self) -> bool {
+        let state = self.state.borrow();
+        state.phase == Phase::Open && state.engine.can_request()
+    }
+
+    /// Streams that may be open at once.
+    pub(crate) fn streams_max(&self) -> u32 {
+        self.state.borrow().engine.peer().streams_max.min(H2_STREAMS_MAX)
+    }
+
+    /// Begins a stream by a request; `None` if that is not possible (any more).
+    pub(crate) fn request(
+        shared: &Rc<Self>,
+        method: Method,
+        end: bool,
+        write: impl FnOnce(&mut Block<'_>),
+    ) -> Option<Stream<ResponseHead>> {
+        shared.with(|state| {
+            if state.phase != Phase::Open {
+                return None;
+            }
+            let id = state.engine.request(method, false, end, write)?;
+            state.open(id);
+            Some(Stream::new(Rc::clone(shared), id))
+        })
+    }
+}
+
+/// Sends what there is to say until the connection ends.
+pub(crate) async fn send<M: Message>(
+    shared: &Shared<M>,
+    outlet: &mut impl Outlet,
+) -> io::Result<()> {
+    let mut out = Vec::new();
+    while poll_fn(|cx| shared.poll_output(cx, &mut out)).await {
+        out = outlet.send(out).await?;
+    }
+    outlet.finish().await
+}
+
+impl<M: Message> State<M> {
+    fn digest(
+        &mut self,
+        input: &mut Input,
+        head: &mut M,
+        now: Instant,
+    ) -> Result<Found, ConnectionError> {
+        loop {
+            if self.engine.is_choked() {
+                return Ok(Found::Choked);
+            }
+            let read = self.engine.read(input.bytes(), head, now)?;
+            let found = match read.event {
+                Some(Event::Head { stream, end }) => {
+                    if M::SERVER {
+                        self.open(stream).whole = end;
+                    }
+                    Some(Found::Head { stream, end })
+                }
+                Some(Event::Refused { stream, why }) => {
+                    self.open(stream);
+                    Some(Found::Refused { stream, why })
+                }
+                Some(event) => {
+                    self.apply(event, input.bytes());
+                    None
+                }
+                None if read.consumed == 0 => Some(Found::Nothing),
+                None => None,
+            };
+            input.consume(read.consumed);
+            if let Some(found) = found {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn apply(&mut self, event: Event, input: &[u8]) {
+        match event {
+            Event::Data { stream, range, end } => {
+                if let Some(slot) = self.slot(stream) {
+                    slot.body.extend_from_slice(&input[range]);
+                    slot.whole |= end;
+                    slot.wake();
+                }
+            }
+            Event::Trailers { stream } => {
+                let at = self.find(stream);
+                if let Some((_, slot)) = at.and_then(|at| self.streams.get_mut(at)) {
+                    slot.trailers.extend_from_slice(self.engine.trailers());
+                    slot.whole = true;
+                    slot.wake();
+                }
+            }
+            Event::Reset { stream, code, by_peer } => {
+                if let Some(slot) = self.slot(stream) {
+                    slot.end = Some(match code {
+                        _ if !by_peer => End::Malformed,
+                        ErrorCode::RefusedStream => End::Unprocessed,
+                        code => End::Peer(code),
+                    });
+                    slot.wake();
+                }
+            }
+            Event::Writable { stream: Some(stream) } => {
+                if let Some(slot) = self.slot(stream) {
+                    slot.wake();
+                }
+            }
+            Event::Writable { stream: None } | Event::Settings => {
+                self.streams.iter_mut().for_each(|(_, slot)| slot.wake());
+            }
+            Event::GoAway { last, .. } if !M::SERVER => {
+                self.leaving = true;
+                for (id, slot) in &mut self.streams {
+                    if id.number() > last {
+                        slot.end = slot.end.or(Some(End::Unprocessed));
+                        slot.wake();
+                    }
+                }
+                self.rest();
+            }
+            Event::GoAway { .. }
+            | Event::Rejected { .. }
+            | Event::Pong
+            | Event::Head { .. }
+            | Event::Refused { .. } => {}
+        }
+    }
+
+    /// Sets the time until which something must happen, before more is awaited.
+    pub(crate) fn pace(&mut self, now: Instant, is_amid: bool) {
+        (self.clock.heard, self.clock.asked) = (Some(now), false);
+        let amid = is_amid || self.engine.is_amid_head() || !self.engine.is_established();
+        self.clock.amid = amid.then(|| self.clock.amid.unwrap_or(now));
+        match self.clock.amid {
+            Some(since) => self.clock.deadline.set_for_reading(since + self.clock.header),
+            None if self.streams.is_empty() => {
+                self.clock.deadline.set_for_reading(now + self.clock.idle);
+            }
+            None => self.clock.deadline.clear(),
+        }
+    }
+
+    /// Whether the time for a head or for the next stream is over.
+    pub(crate) fn is_late(&self) -> bool {
+        self.clock.deadline.fired()
+    }
+
+    /// Looks after a peer that owes us something: asks it after a time of `silence`. False: it has
+    /// given no sign of life for `most`.
+    pub(crate) fn look(&mut self, now: Instant, silence: Duration, most: Duration) -> bool {
+        let since = self.clock.heard.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        if self.streams.is_empty() || since < silence {
+            return true;
+        }
+        if !std::mem::replace(&mut self.clock.asked, true) {
+            self.engine.ping();
+        }
+        since < most
+    }
+
+    fn find(&self, id: StreamId) -> Option<usize> {
+        self.streams.binary_search_by_key(&id, |(id, _)| *id).ok()
+    }
+
+    fn slot(&mut self, id: StreamId) -> Option<&mut Slot<M>> {
+        let at = self.find(id)?;
+        self.streams.get_mut(at).map(|(_, slot)| &mut **slot)
+    }
+
+    /// A stream that was opened just now; identifiers only grow.
+    fn open(&mut self, id: StreamId) -> &mut Slot<M> {
+        let slot = self.spare.pop().unwrap_or_default();
+        if self.clock.amid.is_none() {
+            self.clock.deadline.clear();
+        }
+        self.streams.push((id, slot));
+        let at = self.streams.len() - 1;
+        &mut self.streams[at].1
+    }
+
+    /// The exchange on a stream is over.
+    fn forget(&mut self, id: StreamId, now: Instant) {
+        self.engine.forget(id);
+        let Some(at) = self.find(id) else { return };
+        let (_, mut slot) = self.streams.remove(at);
+        if self.spare.len() < SPARE_MAX && slot.body.capacity() <= SPARE_BODY_BYTES_MAX {
+            slot.clear();
+            self.spare.push(slot);
+        }
+        if self.streams.is_empty() && self.clock.amid.is_none() {
+            self.clock.deadline.set_for_reading(now + self.clock.idle);
+        }
+        self.rest();
+    }
+
+    /// Lets whoever receives see that nothing is left to be done.
+    fn rest(&mut self) {
+        if self.engine.is_drained() || (self.leaving && self.streams.is_empty()) {
+            self.abort.abort_reading();
+        }
+    }
+}
+
+impl<M> Slot<M> {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn clear(&mut self) {
+        self.waker = None;
+        self.heads.clear();
+        self.body.clear();
+        self.trailers.clear();
+        (self.whole, self.end, self.late) = (false, None, false);
+    }
+}
+
+/// A stream takes no more of the output than this in one turn while others wait.
+const TURN_BYTES_MIN: usize = 16 * 1024;
+/// An idle connection keeps no larger buffer.
+const IDLE_KEPT_BYTES_MAX: usize = 4 * 1024;
+/// Slots that a connection keeps for its next streams.
+const SPARE_MAX: usize = 16;
+const SPARE_BODY_BYTES_MAX: usize = 16 * 1024;
+
+const _: () = assert!(TURN_BYTES_MIN <= H2_OUTPUT_BYTES_MAX);

@@ -1,0 +1,501 @@
+//! HTTP/2 clients against real shards, with another implementation as the client.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests are not shards")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod http2_kit;
+mod support;
+
+use std::future::poll_fn;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Reason;
+use http::{HeaderMap, Request};
+use http2_kit::{block_on, connect, connect_with, get, post, text, upload, whole};
+use proxy::epoch::{Epoch, Settings};
+use proxy::ir;
+use support::{GET_CLOSE, OK, Recorded, World, backends, config, one, read_until, rule, settle};
+
+#[test]
+fn a_request_is_forwarded_and_its_answer_comes_back() {
+    for runtime in backends() {
+        let backend =
+            Recorded::always("HTTP/1.1 200 Fine\r\ncontent-length: 5\r\nx-a: b\r\n\r\nhello");
+        let settings = Settings { access_log: true, ..Settings::default() };
+        let mut world = World::start(runtime, &one(&backend), settings);
+        block_on(async {
+            let mut client = connect(&world).await;
+            let (response, _) = client.send_request(get("/a/../b?c=d"), true).unwrap();
+            let response = response.await.unwrap();
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.headers()["x-a"], "b");
+            assert_eq!(response.headers()["content-length"], "5");
+            assert_eq!(text(response).await, "hello");
+        });
+        assert_eq!(
+            backend.text(),
+            "GET /b?c=d HTTP/1.1\r\nhost: x.example\r\nx-forwarded-for: 127.0.0.1\r\n\
+             x-forwarded-proto: http\r\nx-forwarded-host: x.example\r\n\r\n"
+        );
+        let log = settle(&mut world, 1);
+        assert!(log.contains("\"protocol\":\"HTTP/2\""), "{log}");
+        world.stop();
+    }
+}
+
+#[test]
+fn a_hundred_streams_share_a_connection() {
+    for runtime in backends() {
+        let backend = Recorded::after(Duration::from_millis(50), OK);
+        let world = World::start(runtime, &one(&backend), Settings::default());
+        block_on(async {
+            let mut client = connect(&world).await;
+            let mut answers = Vec::new();
+            for number in 0..100 {
+                client = client.ready().await.unwrap();
+                let (response, _) = client.send_request(get(&format!("/{number}")), true).unwrap();
+                answers.push(response);
+            }
+            for answer in answers {
+                assert_eq!(text(answer.await.unwrap()).await, "hello", "{runtime:?}");
+            }
+        });
+        world.stop();
+    }
+}
+
+#[test]
+fn large_bodies_travel_both_ways_within_the_windows() {
+    const LENGTH: usize = 3_000_000;
+    for runtime in backends() {
+        // Answers with the body that it got.
+        let backend = Recorded::start(|mut tap, _| {
+            while let Some(request) = tap.request() {
+                let (head, body) = request.split_once("\r\n\r\n").unwrap();
+                assert!(head.contains("transfer-encoding: chunked"), "{head}");
+                let answer = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{body}");
+                tap.write(answer.as_bytes());
+            }
+        });
+        let world = World::start(runtime, &one(&backend), Settings::default());
+        block_on(async {
+            let mut client = connect(&world).await;
+            let (response, mut stream) = client.send_request(post("/"), false).unwrap();
+            let sent: Vec<u8> = (0..LENGTH).map(|n| b'a' + (n % 23) as u8).collect();
+            upload(&mut stream, sent.clone(), true).await;
+            let (received, _) = whole(response.await.unwrap()).await.unwrap();
+            assert!(received == sent, "{runtime:?}: {} bytes", received.len());
+        });
+        world.stop();
+    }
+}
+
+#[test]
+fn trailers_pass_both_ways() {
+    for runtime in backends() {
+        let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
+                      5\r\nhello\r\n0\r\nx-sum: 7\r\nauthorization: no\r\n\r\n";
+        let backend = Recorded::always(answer);
+        let world = World::start(runtime, &one(&backend), Settings::default());
+        block_on(async {
+            let mut client = connect(&world).await;
+            let (response, mut stream) = client.send_request(post("/"), false).unwrap();
+            stream.send_data(Bytes::from_static(b"body"), false).unwrap();
+            let mut trailers = HeaderMap::new();
+            trailers.insert("x-end", "1".parse().unwrap());
+            stream.send_trailers(trailers).unwrap();
+            let (body, trailers) = whole(response.await.unwrap()).await.unwrap();
+            assert_eq!(body, b"hello");
+            let trailers = trailers.unwrap();
+            assert_eq!(trailers["x-sum"], "7");
+            assert!(!trailers.contains_key("authorization"));
+        });
+        let seen = backend.text();
+        assert!(seen.ends_with("4\r\nbody\r\n0\r\nx-end: 1\r\n\r\n"), "{seen}");
+        world.stop();
+    }
+}
+
+#[test]
+fn a_reset_by_the_client_cuts_its_backend_and_nobody_else() {
+    for runtime in backends() {
+        // The connection of a request for `/slow` is read until somebody ends it.
+        let (ended, ends) = std::sync::mpsc::channel();
+        let ended = std::sync::Mutex::new(ended);
+        let backend = Recorded::start(move |mut tap, _| {
+            while let Some(request) = tap.request() {
+                if request.starts_with("GET /slow") {
+                    while tap.read().is_some() {}
+                    ended.lock().unwrap().send(()).unwrap();
+                    return;
+                }
+                tap.write(OK.as_bytes());
+            }
+        });
+        let settings = Settings { access_log: true, ..Settings::default() };
+        let mut world = World::start(runtime, &one(&backend), settings);
+        block_on(async {
+            let mut client = connect(&world).await;
+            let (slow, mut stream) = client.send_request(get("/slow"), true).unwrap();
+            let (fast, _) = client.send_request(get("/fast"), true).unwrap();
+            assert_eq!(text(fast.await.unwrap()).await, "hello");
+            stream.send_reset(Reason::CANCEL);
+            assert!(slow.await.is_err());
+            let (fast, _) = client.send_request(get("/fast"), true).unwrap();
+            assert_eq!(text(fast.await.unwrap()).await, "hello");
+        });
+        ends.recv_timeout(Duration::from_secs(10)).unwrap();
+        let log = settle(&mut world, 3);
+        assert!(log.contains("client_gone"), "{log}");
+        world.stop();
+    }
+}
+
+#[test]
+fn a_response_that_is_cut_short_ends_in_a_reset() {
+    for runtime in backends() {
+        let backend = Recorded::start(|mut tap, _| {
+            tap.request();
+            tap.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello");
+        });
+        let world = World::start(runtime, &one(&backend), Settings::default());
+        block_on(async {
+            let mut client = connect(&world).await;
+            for _ in 0..2 {
+                let (response, _) = client.send_request(get("/"), true).unwrap();
+                let error = whole(response.await.unwrap()).await.unwrap_err();
+                assert_eq!(error.reason(), Some(Reason::INTERNAL_ERROR), "{error}");
+            }
+        });
+        world.stop();
+    }
+}
+
+#[test]
+fn an_answer_that_overtakes_the_body_arrives_whole_and_the_connection_is_kept() {
+    for runtime in backends() {
+        let backend = Recorded::start(|mut tap, _| {
+            let head = tap.read();
+            if head.is_some_and(|head| head.starts_with(b"GET")) {
+                return tap.write(OK.as_bytes());
+            }
+            tap.write(b"HTTP/1.1 413 Too much\r\ncontent-length: 4\r\n\r\nmuch");
+            while tap.read().is_some() {}
+        });
+        let world = World::start(runtime, &one(&backend), Settings::default());
+        block_on(async {
+            let mut client = connect(&world).await;
+            let (response, mut stream) = client.send_request(post("/"), false).unwrap();
+            stream.send_data(Bytes::from_static(b"some"), false).unwrap();
+            let response = response.await.unwrap();
+            assert_eq!(response.status(), 413);
+            assert_eq!(text(response).await, "much");
+            let reason = poll_fn(|cx| stream.poll_reset(cx)).await.unwrap();
+            assert_eq!(reason, Reason::NO_ERROR);
+            let (response, _) = client.send_request(get("/"), true).unwrap();
+            assert_eq!(text(response.await.unwrap()).await, "hello");
+        });
+        world.stop();
+    }
+}
+
+#[test]
+fn our_own_answers_keep_the_connection() {
+    for runtime in backends() {
+        let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let ir = config(
+            vec![rule("/dead", &[("dead", 1)]), rule("/none", &[("none", 1)])],
+            &[("dead", vec![dead]), ("none", vec![])],
+        );
+        let world = World::start(runtime, &ir, Settings::default());
+        block_on(async {
+            let mut client = connect(&world).await;
+            for (path, status) in [("/x", 404), ("/dead", 502), ("/none", 503), ("/x%2", 400)] {
+                let (response, _) = client.send_request(get(path), true).unwrap();
+                let response = response.await.unwrap();
+                assert_eq!(response.status(), status, "{path}");
+                assert_eq!(response.headers()["content-type"], "text/plain");
+                assert!(!response.headers().contains_key("connection"));
+                assert!(!text(response).await.is_empty());
+            }
+            let head = Request::head("http://x.example/x").body(()).unwrap();
+            let (response, _) = client.send_request(head, true).unwrap();
+            let response = response.await.unwrap();
+            assert_eq!(response.headers()["content-length"], "10");
+            assert!(response.body().is_end_stream());
+        });
+        world.stop();
+    }
+}
+
+#[test]
+fn a_grpc_call_that_we_answer_gets_a_grpc_status() {
+    for runtime in backends() {
+        let ir = config(vec![rule("/none", &[("none", 1)])], &[("none", vec![])]);
+        let world = World::start(runtime, &ir, Settings::default());
+        block_on(async {
+            let mut client = connect(&world).await;
+            for (path, status) in [("/x", "12"), ("/none", "14")] {
+                let call = Request::post(format!("http://x.example{path}"))
+                    .header("content-type", "application/grpc+proto")
+                    .header("te", "trailers");
+                let (response, mut stream) =
+                    client.send_request(call.body(()).unwrap(), false).unwrap();
+                stream.send_data(Bytes::from_static(b"\0\0\0\0\0"), true).unwrap();
+                let response = response.await.unwrap();
+                assert_eq!(response.status(), 200);
+                assert_eq!(response.headers()["content-type"], "application/grpc");
+                assert_eq!(response.headers()["grpc-status"], status);
+                assert!(response.body().is_end_stream());
+            }
+        });
+        world.stop();
+    }
+}
+
+#[test]
+fn both_versions_are_served_on_one_port() {
+    for runtime in backends() {
+        let backend = Recorded::always(OK);
+        let world = World::start(runtime, &one(&backend), Settings::default());
+        // Whatever is cut off of a preface, and what only begins like one.
+        for request in ["PRI /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "P"] {
+            let mut stream = world.connect();
+            for byte in request.bytes() {
+                stream.write_all(&[byte]).unwrap();
+            }
+            if request.len() > 1 {
+                assert!(support::read_to_end(&mut stream).starts_with("HTTP/1.1 200 OK\r\n"));
+            }
+        }
+        assert!(world.exchange(GET_CLOSE).starts_with("HTTP/1.1 200 OK\r\n"));
+        block_on(async {
+            let mut client = connect(&world).await;
+            let (response, _) = client.send_request(get("/"), true).unwrap();
+            assert_eq!(response.await.unwrap().status(), 200);
+        });
+        world.stop();
+    }
+}
+
+#[test]
+fn a_drain_fails_no_stream_and_takes_no_more() {
+    for runtime in backends() {
+        let backend = Recorded::after(Duration::from_millis(300), OK);
+        let mut world = World::start(runtime, &one(&backend), Settings::default());
+        block_on(async {
+            let stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
+            let (client, connection) = h2::client::handshake(stream).await.unwrap();
+            let ended = tokio::spawn(connection);
+            let mut client = client.ready().await.unwrap();
+            let mut answers = Vec::new();
+            for _ in 0..20 {
+                client = client.ready().await.unwrap();
+                answers.push(client.send_request(get("/"), true).unwrap().0);
+            }
+            // All of them are there before the drain begins.
+            while backend.text().matches("GET").count() < 20 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let mut epoch = Epoch::compile(2, &one(&backend), Settings::default(), None);
+            epoch.settings.drain = Some(Duration::from_secs(20));
+            world.shards.publish(Arc::new(epoch));
+            for answer in answers {
+                assert_eq!(text(answer.await.unwrap()).await, "hello", "{runtime:?}");
+            }
+            ended.await.unwrap().unwrap();
+            assert!(client.ready().await.is_err());
+        });
+        world.wait_for(|report| report.phase == shards::report::Phase::Ended);
+        world.shards.join();
+    }
+}
+
+#[test]
+fn a_stream_that_nobody_reads_does_not_hold_up_another() {
+    for runtime in backends() {
+        let backend = Recorded::start(|mut tap, _| {
+            while let Some(request) = tap.request() {
+                let length = if request.starts_with("GET /big") { 1_000_000 } else { 5 };
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+                tap.write(head.as_bytes());
+                tap.write(&vec![b'x'; length]);
+            }
+        });
+        let world = World::start(runtime, &one(&backend), Settings::default());
+        block_on(async {
+            let mut builder = h2::client::Builder::new();
+            builder.initial_connection_window_size(1024 * 1024);
+            let mut client = connect_with(&world, &builder).await;
+            let (big, _) = client.send_request(get("/big"), true).unwrap();
+            let big = big.await.unwrap();
+            for _ in 0..20 {
+                let (small, _) = client.send_request(get("/small"), true).unwrap();
+                assert_eq!(whole(small.await.unwrap()).await.unwrap().0.len(), 5);
+            }
+            assert_eq!(whole(big).await.unwrap().0.len(), 1_000_000, "{runtime:?}");
+        });
+        world.stop();
+    }
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_a_stream_loses_it() {
+    for runtime in backends() {
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n";
+        let backend = Recorded::start(move |mut tap, _| {
+            tap.request();
+            tap.write(answer.as_bytes());
+            tap.write(&vec![b'x'; 1_000_000]);
+        });
+        let mut settings = Settings { access_log: true, ..Settings::default() };
+        settings.timeouts.response_stall = Duration::from_millis(400);
+        let mut world = World::start(runtime, &one(&backend), settings);
+        block_on(async {
+            let mut client = connect(&world).await;
+            let (response, _) = client.send_request(get("/"), true).unwrap();
+            let mut body = response.await.unwrap().into_body();
+            let error = loop {
+                match body.data().await {
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => break error,
+                    None => panic!("{runtime:?}: the body ended"),
+                }
+            };
+            assert_eq!(error.reason(), Some(Reason::INTERNAL_ERROR));
+        });
+        let log = settle(&mut world, 1);
+        assert!(log.contains("client_too_slow"), "{log}");
+        world.stop();
+    }
+}
+
+#[test]
+fn a_body_that_comes_too_slowly_is_told_so() {
+    for runtime in backends() {
+        let backend = Recorded::start(|mut tap, _| while tap.read().is_some() {});
+        let mut settings = Settings::default();
+        settings.timeouts.body_rate_window = Duration::from_millis(400);
+        let world = World::start(runtime, &one(&backend), settings);
+        block_on(async {
+            let mut client = connect(&world).await;
+            let (response, mut stream) = client.send_request(post("/"), false).unwrap();
+            stream.send_data(Bytes::from_static(b"some"), false).unwrap();
+            assert_eq!(response.await.unwrap().status(), 408, "{runtime:?}");
+        });
+        world.stop();
+    }
+}
+
+#[test]
+fn a_flood_of_resets_ends_its_connection_and_no_other() {
+    for runtime in backends() {
+        let backend = Recorded::after(Duration::from_millis(20), OK);
+        let world = World::start(runtime, &one(&backend), Settings::default());
+        let address = world.address;
+        let flood = thread::spawn(move || {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+            // GET / of x, then RST_STREAM, again and again.
+            let head = b"\x82\x86\x84\x41\x01x";
+            for number in (1u32..20_000).step_by(2) {
+                let id = number.to_be_bytes();
+                let mut frames = vec![0, 0, head.len() as u8, 1, 5, id[0], id[1], id[2], id[3]];
+                frames.extend_from_slice(head);
+                frames.extend([0, 0, 4, 3, 0, id[0], id[1], id[2], id[3], 0, 0, 0, 8]);
+                if stream.write_all(&frames).is_err() {
+                    break;
+                }
+            }
+            let mut told = Vec::new();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            stream.read_to_end(&mut told).ok();
+            told
+        });
+        block_on(async {
+            let mut client = connect(&world).await;
+            for _ in 0..30 {
+                let (response, _) = client.send_request(get("/"), true).unwrap();
+                assert_eq!(text(response.await.unwrap()).await, "hello", "{runtime:?}");
+            }
+        });
+        let told = flood.join().unwrap();
+        // GOAWAY with ENHANCE_YOUR_CALM, if no reset of the connection destroyed it.
+        let calm = told.windows(4).any(|code| code == [0, 0, 0, 11]);
+        assert!(calm || told.len() < 60, "{runtime:?}: {} bytes", told.len());
+        world.stop();
+    }
+}
+
+#[test]
+fn what_rules_ask_for_works_for_streams_too() {
+    for runtime in backends() {
+        let backend = Recorded::start(|mut tap, number| {
+            while let Some(request) = tap.request() {
+                if request.starts_with("GET /late") {
+                    thread::sleep(Duration::from_millis(800));
+                }
+                let bad = request.starts_with("POST /again") && number % 2 == 0;
+                tap.write(if bad {
+                    b"HTTP/1.1 503 No\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno"
+                } else {
+                    OK.as_bytes()
+                });
+                if bad {
+                    return;
+                }
+            }
+        });
+        let copies = Recorded::always(OK);
+        let mut late = rule("/late", &[("b", 1)]);
+        late.timeouts.request = Some(Duration::from_millis(200));
+        let mut again = rule("/again", &[("b", 1)]);
+        again.retry =
+            Some(ir::Retry { codes: vec![503], attempts: 3, backoff: Duration::from_millis(1) });
+        again.filters.push(ir::Filter::RequestMirror(ir::Mirror {
+            target: ir::Target::Backend("m".into()),
+            numerator: 1,
+            denominator: 1,
+        }));
+        let all = [("b", vec![backend.address]), ("m", vec![copies.address])];
+        let world = World::start(runtime, &config(vec![late, again], &all), Settings::default());
+        block_on(async {
+            let mut client = connect(&world).await;
+            for _ in 0..3 {
+                let (response, mut stream) = client.send_request(post("/again"), false).unwrap();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                stream.send_data(Bytes::from_static(b"bo"), false).unwrap();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                stream.send_data(Bytes::from_static(b"dy"), true).unwrap();
+                let response = response.await.unwrap();
+                assert_eq!(response.status(), 200, "{runtime:?}");
+                assert_eq!(text(response).await, "hello");
+            }
+            let (response, _) = client.send_request(get("/late"), true).unwrap();
+            assert_eq!(response.await.unwrap().status(), 504, "{runtime:?}");
+        });
+        while copies.text().matches("POST /again").count() < 3 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(copies.text().contains("body") || copies.text().contains("4\r\nbody"));
+        world.stop();
+    }
+}
+
+#[test]
+fn a_client_of_the_first_version_is_untouched_by_the_second() {
+    for runtime in backends() {
+        let backend = Recorded::always(OK);
+        let world = World::start(runtime, &one(&backend), Settings::default());
+        let mut client = world.connect();
+        for _ in 0..3 {
+            client.write_all(support::GET).unwrap();
+            assert!(read_until(&mut client, "hello").starts_with("HTTP/1.1 200 OK\r\n"));
+        }
+        world.stop();
+    }
+}
