@@ -62,8 +62,7 @@ impl Watch {
 
     /// Waits for news, or until `poll` passed, or until a file that is being written is due.
     pub(crate) async fn news(&self, poll: Duration) {
-        let due = self.shared.writing().values().min().map(|touched| *touched + WRITING_MAX);
-        let pause = due.map_or(poll, |due| poll.min(due.saturating_duration_since(Instant::now())));
+        let Some(pause) = self.shared.pause(poll, Instant::now()) else { return };
         tokio::select! {
             () = self.shared.news.notified() => {}
             () = tokio::time::sleep(pause) => {}
@@ -82,6 +81,20 @@ impl Watch {
 impl Shared {
     fn writing(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Instant>> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long to wait for the file that is due first, `poll` at most; `None` if one is due now. It
+    /// is not waited for again before it is touched again: files that are kept open, and that nobody
+    /// ever asks about, would be due for ever.
+    fn pause(&self, poll: Duration, now: Instant) -> Option<Duration> {
+        let mut writing = self.writing();
+        let before = writing.len();
+        writing.retain(|_, touched| now.saturating_duration_since(*touched) < WRITING_MAX);
+        if writing.len() < before {
+            return None;
+        }
+        let due = writing.values().min().map(|touched| *touched + WRITING_MAX);
+        Some(due.map_or(poll, |due| poll.min(due.saturating_duration_since(now))))
     }
 
     fn take(&self, event: Option<Event>) {
@@ -116,3 +129,21 @@ fn plain(path: &Path) -> PathBuf {
 
 /// After this time without a further touch a file counts as written, closed or not.
 const WRITING_MAX: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_kept_open_is_due_once_after_each_touch() {
+        let (shared, start, poll) = (Shared::default(), Instant::now(), Duration::from_secs(1));
+        for round in 0..2 {
+            let touched = start + poll * round;
+            shared.writing().insert("gateway.log".into(), touched);
+            assert_eq!(shared.pause(poll, touched), Some(WRITING_MAX));
+            let due = touched + WRITING_MAX;
+            assert_eq!(shared.pause(poll, due), None, "look now");
+            assert_eq!(shared.pause(poll, due), Some(poll), "and then wait");
+        }
+    }
+}
