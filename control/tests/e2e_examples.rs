@@ -49,7 +49,7 @@ const EXPECTED: &[(&str, &str, &[&str])] = &[
     ("header-modifiers.yaml", "x-track", &["x-track: stable", "x-track: canary"]),
     ("https-two-hosts.yaml", "https://shop.example.com:8443/      #", &[V1]),
     ("https-two-hosts.yaml", "https://api", &[V2]),
-    ("https-two-hosts.yaml", "-ik", &["HTTP/1.1 421 "]),
+    ("https-two-hosts.yaml", "-ik", &["HTTP/2 421 "]),
     ("https-two-hosts.yaml", "https://127.0.0.1", &["refused by the handshake"]),
     ("listener-set.yaml", "Host: shop", &[V1]),
     ("listener-set.yaml", "curl http://127.0.0.1:8081/", &[V2]),

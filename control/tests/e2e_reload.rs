@@ -199,7 +199,8 @@ fn a_certificate_is_rotated_without_a_failed_handshake_and_a_bad_secret_changes_
         let bad = secret.lines().map(|line| {
             if line.trim_start().starts_with("tls.key:") { "  tls.key: bm8ga2V5" } else { line }
         });
-        dir.write("secret.yaml", &(bad.collect::<Vec<_>>().join("\n") + "\n"));
+        // In one step: a file that is empty for a moment is a Secret that is gone.
+        dir.rename_into_place("secret.yaml", &(bad.collect::<Vec<_>>().join("\n") + "\n"));
         wait_for("the problem in /status", || {
             (!gateway.status()["problems"].as_array()?.is_empty()).then_some(())
         });

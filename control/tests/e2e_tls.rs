@@ -119,7 +119,7 @@ fn the_host_of_another_listener_is_421_and_one_that_nobody_claims_is_404() {
             "connects=%{num_connects}",
             &url,
         ]);
-        assert!(out.contains("HTTP/1.1 421 ") && out.contains("HTTP/1.1 200 "), "{out}");
+        assert!(out.contains("HTTP/2 421 ") && out.contains("HTTP/2 200 "), "{out}");
         assert!(out.ends_with("connects=0"), "{out}");
     });
 }
@@ -149,14 +149,21 @@ fn plain_http_on_a_tls_port_is_closed_and_tls_on_a_plain_port_is_400() {
 }
 
 #[test]
-fn a_client_that_only_speaks_h2_is_refused_in_the_handshake() {
+fn alpn_agrees_to_http_2_before_http_1_and_refuses_what_nobody_speaks() {
     each_runtime(|runtime| {
         let world = World::start(runtime);
-        let Some(out) = world.s_client(&["-alpn", "h2"], "") else { return };
-        assert!(out.contains("no application protocol"), "{out}");
-        let Some(out) = world.s_client(&["-alpn", "h2,http/1.1"], "") else { return };
-        assert!(out.contains("ALPN protocol: http/1.1"), "{out}");
+        for (offered, told) in [
+            ("h3", "no application protocol"),
+            ("h2", "ALPN protocol: h2"),
+            ("http/1.1,h2", "ALPN protocol: h2"),
+            ("http/1.1", "ALPN protocol: http/1.1"),
+        ] {
+            let Some(out) = world.s_client(&["-alpn", offered], "") else { return };
+            assert!(out.contains(told), "{offered}: {out}");
+        }
         let out = world.ok("shop.test", &["--http2"]);
+        assert!(out.starts_with("HTTP/2 200 "), "{out}");
+        let out = world.ok("shop.test", &["--http1.1"]);
         assert!(out.starts_with("HTTP/1.1 200 "), "{out}");
     });
 }

@@ -23,9 +23,8 @@ use super::ticket::Seed;
 use crate::epoch::Port;
 use crate::ir::{self, Hostname, ListenerKind};
 
-/// What listeners for HTTP agree to by ALPN, preferred first. HTTP/2 (`h2`) joins here once the
-/// engine speaks it.
-const ALPN_HTTP: &[&[u8]] = &[b"http/1.1"];
+/// What listeners for HTTP agree to by ALPN, preferred first.
+const ALPN_HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// TLS configuration of one port as one shard uses it: built per shard at install, since rustls
 /// configurations hold locks and caches of their own.

@@ -22,6 +22,21 @@ fn tls_1_2_and_1_3_establish_with_sni_and_alpn() {
 }
 
 #[test]
+fn a_client_that_offers_http_2_gets_it() {
+    let certificate = certificate(&["a.test"]);
+    let server = config(&[listener("l", None, &[&certificate])]);
+    for version in VERSIONS {
+        for offered in [&[&b"h2"[..]][..], &[b"http/1.1", b"h2"], &[b"x", b"h2", b"http/1.1"]] {
+            let mut both = client_config(&[&certificate], version);
+            both.alpn_protocols = offered.iter().map(|protocol| protocol.to_vec()).collect();
+            let (client, session) = established(&server, &Arc::new(both), "a.test");
+            assert_eq!(client.alpn_protocol(), Some(&b"h2"[..]), "{offered:?}");
+            assert_eq!(session.alpn(), Some(&b"h2"[..]));
+        }
+    }
+}
+
+#[test]
 fn a_client_without_alpn_gets_none() {
     let certificate = certificate(&["a.test"]);
     let server = config(&[listener("l", None, &[&certificate])]);

@@ -55,7 +55,7 @@ fn alpn_without_a_common_protocol_is_refused_by_its_alert() {
     let (certificate, server) = server();
     for version in VERSIONS {
         let mut other = client_config(&[&certificate], version);
-        other.alpn_protocols = vec![b"h2".to_vec(), b"spdy/1".to_vec()];
+        other.alpn_protocols = vec![b"h3".to_vec(), b"spdy/1".to_vec()];
         let (mut client, mut session) = (client(&Arc::new(other), "a.test"), Session::new(&server));
         let result = session.read(&flight(&mut client), &mut Vec::new());
         assert_eq!(result, Err(Error::NoAlpn));
