@@ -193,6 +193,57 @@ fn on_https_a_host_that_another_listener_claims_more_specifically_is_misdirected
     }
 }
 
+/// The table of the suite's GatewayHTTPSListenerDetectMisdirectedRequests: four listeners of one port,
+/// a route of one hostname at the first and one of every hostname at each of the others.
+#[test]
+fn misdirected_requests_are_told_apart_as_the_conformance_suite_wants() {
+    let any_host = |name: &str, backend: &str| {
+        let mut route = simple(name, "unused", "/detect-misdirected-requests", backend);
+        route.hostnames.clear();
+        vec![route]
+    };
+    let own = simple("ns/1", "example.org", "/detect-misdirected-requests", "v1");
+    let fourth = "fourth-example.wildcard.org";
+    let listeners = vec![
+        listener("fourth", Some(fourth), any_host("ns/4", "v1")),
+        listener("second", Some("second-example.org"), any_host("ns/2", "v2")),
+        listener("wildcard", Some("*.wildcard.org"), any_host("ns/3", "v3")),
+        listener("https", None, vec![own]),
+    ];
+    let ports = vec![port(Protocol::Tls, listeners)];
+    let epoch = compile(1, &Ir { ports, ..Ir::default() }, None);
+    let answer = |sni: &str, host: &str| match epoch.ports[0].claim(host, Some(sni)) {
+        Claim::Misdirected => "421".to_owned(),
+        Claim::Unclaimed => "404".to_owned(),
+        Claim::Listener(listener) => {
+            let head = Request::get(host, "/detect-misdirected-requests").head();
+            let found = listener.table.find(&head, &mut RegexCaches::default());
+            found.map_or_else(|| "404".to_owned(), |found| found.rule.route.to_string())
+        }
+    };
+    let third = "third-example.wildcard.org";
+    let fifth = "fith-example.wildcard.org";
+    for (sni, host, expected) in [
+        ("example.org", "example.org", "ns/1"),
+        ("example.org", "second-example.org", "421"),
+        ("example.org", "unknown-example.org", "404"),
+        ("second-example.org", "second-example.org", "ns/2"),
+        ("second-example.org", "example.org", "421"),
+        ("second-example.org", "unknown-example.org", "421"),
+        (third, third, "ns/3"),
+        (third, fifth, "ns/3"),
+        (third, fourth, "421"),
+        (third, "second-example.org", "421"),
+        (third, "unknown-example.org", "421"),
+        (fourth, fourth, "ns/4"),
+        (fourth, fifth, "421"),
+        ("unknown-example.org", "example.org", "ns/1"),
+        ("unknown-example.org", "unknown-example.org", "404"),
+    ] {
+        assert_eq!(answer(sni, host), expected, "{sni} {host}");
+    }
+}
+
 #[test]
 fn on_https_a_host_that_no_listener_claims_is_not_found() {
     let epoch = claims(Protocol::Tls, &[Some("a.com"), Some("b.com")]);

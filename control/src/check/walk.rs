@@ -128,14 +128,16 @@ impl Walker {
         if unique.is_empty() {
             return;
         }
-        let name = |item: &Node| item.text_of(unique).map(str::to_owned);
+        let name = |item: &Node| {
+            let node = item.get(unique)?;
+            Some(node.text().map_or_else(|| node.describe(), quote))
+        };
         for (index, item) in items.iter().enumerate() {
             let Some(own) = name(item) else { continue };
             if let Some(first) =
                 items[..index].iter().position(|other| name(other) == Some(own.clone()))
             {
-                let what =
-                    format!("{} is used by {field}[{first}] too; each must differ", quote(&own));
+                let what = format!("{own} is used by {field}[{first}] too; each must differ");
                 self.add(item.locate(unique), &format!("{field}[{index}].{unique}"), what);
             }
         }
