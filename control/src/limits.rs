@@ -145,6 +145,17 @@ fn shared() -> Vec<Limit> {
             Count(l::UDP_SESSIONS_MAX as u64, "sessions a listener"),
             "the longest idle session makes room; each shard has its share",
         ),
+        limit(
+            "AUTH_BODY_BYTES_MAX",
+            Bytes(l::AUTH_BODY_BYTES_MAX as u64),
+            "an ExternalAuth filter whose forwardBody.maxSize asks for more is refused; a larger body is answered 413",
+        ),
+        limit(
+            "AUTH_ANSWER_BYTES_MAX",
+            Bytes(l::AUTH_ANSWER_BYTES_MAX as u64),
+            "503: nothing passes by an answer that is not whole",
+        ),
+        limit("AUTH_IN_FLIGHT_MAX", Count(l::AUTH_IN_FLIGHT_MAX.into(), "requests a shard"), "503"),
     ]
 }
 
@@ -262,6 +273,7 @@ fn times() -> Vec<Limit> {
             Time(l::MIRROR_TIMEOUT),
             "the copy is given up and counted in ringway_mirrors_total",
         ),
+        limit("AUTH_TIMEOUT", Time(l::AUTH_TIMEOUT), "504"),
         limit(
             "RETRY_BACKOFF_MAX",
             Time(l::RETRY_BACKOFF_MAX),

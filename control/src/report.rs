@@ -4,6 +4,6 @@
 //! reads reports takes the types from here, so that only `main.rs` names the `shards` crate itself.
 
 pub use shards::report::{
-    Activity, Datagrams, Direction, Dropped, ListenState, ListenerRequests, ListenerStreams,
-    MirrorEnd, Phase, Report, Stage, StreamCounts, Transport, transport,
+    Activity, AuthEnd, Datagrams, Direction, Dropped, ListenState, ListenerRequests,
+    ListenerStreams, MirrorEnd, Phase, Report, Stage, StreamCounts, Transport, transport,
 };

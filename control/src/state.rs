@@ -15,7 +15,8 @@ use runtime::cores::CoreId;
 use crate::histograms::Histograms;
 use crate::kube::Watches;
 use crate::report::{
-    Activity, Datagrams, ListenState, MirrorEnd, Phase, Report, StreamCounts, Transport, transport,
+    Activity, AuthEnd, Datagrams, ListenState, MirrorEnd, Phase, Report, StreamCounts, Transport,
+    transport,
 };
 use crate::translate::Statuses;
 
@@ -81,6 +82,8 @@ pub struct Counts {
     pub upstream_reused: u64,
     pub retries: u64,
     pub mirrors: [u64; MirrorEnd::ALL.len()],
+    /// Requests that authorization servers were asked about, in the order of [`AuthEnd::ALL`].
+    pub auth: [u64; AuthEnd::ALL.len()],
     pub tls_completed: u64,
     pub tls_failed: u64,
     pub datagrams: Datagrams,
@@ -335,6 +338,9 @@ impl Counts {
         self.upstream_reused += activity.upstream_reused;
         self.retries += activity.retries;
         for (sum, more) in self.mirrors.iter_mut().zip(activity.mirrors) {
+            *sum += more;
+        }
+        for (sum, more) in self.auth.iter_mut().zip(activity.auth) {
             *sum += more;
         }
         self.tls_completed += activity.tls_handshakes.0;

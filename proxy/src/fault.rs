@@ -9,6 +9,16 @@ use crate::tls::Reason;
 /// Why an exchange did not end with the backend's own, whole answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Fault {
+    /// The request's body is larger than its authorization server may be shown.
+    AuthBodyTooLarge,
+    /// The authorization server denied the request; the status is its own.
+    AuthDenied(u16),
+    /// The authorization server could not be asked, or gave no answer that could be understood.
+    AuthFailed,
+    /// The authorization server may not be asked.
+    AuthInvalid,
+    /// The authorization server took too long.
+    AuthTimeout,
     /// The rule names no usable backend.
     BackendInvalid,
     /// A try at the backend took longer than the rule allows.
@@ -57,7 +67,12 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault once, with representative statuses, for documentation and tests.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
+        Self::AuthBodyTooLarge,
+        Self::AuthDenied(403),
+        Self::AuthFailed,
+        Self::AuthInvalid,
+        Self::AuthTimeout,
         Self::BackendInvalid,
         Self::BackendTimeout,
         Self::BodyTooSlow,
@@ -86,6 +101,11 @@ impl Fault {
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
+            Self::AuthBodyTooLarge => "auth_body_too_large",
+            Self::AuthDenied(_) => "auth_denied",
+            Self::AuthFailed => "auth_failed",
+            Self::AuthInvalid => "auth_invalid",
+            Self::AuthTimeout => "auth_timeout",
             Self::BackendInvalid => "backend_invalid",
             Self::BackendTimeout => "backend_timeout",
             Self::BodyTooSlow => "body_too_slow",
@@ -115,17 +135,23 @@ impl Fault {
     #[must_use]
     pub fn status(self) -> Option<u16> {
         match self {
-            Self::BackendInvalid => Some(500),
+            Self::AuthBodyTooLarge => Some(413),
+            Self::AuthInvalid | Self::BackendInvalid => Some(500),
             Self::BodyTooSlow | Self::HeaderTimeout => Some(408),
             Self::ConnectFailed
             | Self::UpstreamMalformed
             | Self::UpstreamReset
             | Self::UpstreamTls(_) => Some(502),
-            Self::BackendTimeout | Self::ConnectTimeout | Self::RequestTimeout => Some(504),
+            Self::AuthTimeout
+            | Self::BackendTimeout
+            | Self::ConnectTimeout
+            | Self::RequestTimeout => Some(504),
             Self::HostUnclaimed | Self::NoRoute => Some(404),
-            Self::Malformed(status) | Self::Redirect(status) => Some(status),
+            Self::AuthDenied(status) | Self::Malformed(status) | Self::Redirect(status) => {
+                Some(status)
+            }
             Self::Misdirected => Some(421),
-            Self::NoEndpoints => Some(503),
+            Self::AuthFailed | Self::NoEndpoints => Some(503),
             Self::Preflight => Some(204),
             Self::ClientGone
             | Self::ClientTooSlow
@@ -156,7 +182,12 @@ impl Fault {
             | Self::UpstreamReset
             | Self::UpstreamTls(_)
             | Self::UpstreamTruncated => true,
-            Self::BackendInvalid
+            Self::AuthBodyTooLarge
+            | Self::AuthDenied(_)
+            | Self::AuthFailed
+            | Self::AuthInvalid
+            | Self::AuthTimeout
+            | Self::BackendInvalid
             | Self::BackendTimeout
             | Self::BodyTooSlow
             | Self::ClientGone
@@ -179,6 +210,15 @@ impl Fault {
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
+            Self::AuthBodyTooLarge => {
+                "The request body is larger than the ExternalAuth filter's `forwardBody.maxSize`."
+            }
+            Self::AuthDenied(_) => "The authorization server denied the request.",
+            Self::AuthFailed => {
+                "The authorization server could not be asked, or its answer says nothing."
+            }
+            Self::AuthInvalid => "The ExternalAuth filter names a server that may not be asked.",
+            Self::AuthTimeout => "The authorization server took too long.",
             Self::BackendInvalid => "The rule names no backend, or one that may not be used.",
             Self::BackendTimeout => {
                 "A try at the backend took longer than the rule's `timeouts.backendRequest`."

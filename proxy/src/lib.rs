@@ -1,7 +1,7 @@
 //! The pure part of Ringway: bytes and plain data in, values out.
 //!
 //! ```text
-//! bytes ─► tls ─► h1 ─► http::RequestHead ─► exchange ─► table ─► filter ─► balance ─► Step
+//! bytes ─► tls ─► h1 ─► http::RequestHead ─► exchange ─► table ─► filter ─► auth ─► balance ─► Step
 //! ir ─► epoch (compile) ─► table
 //! ```
 //!
@@ -10,6 +10,7 @@
 //! `proxy` never calls back into either.
 #![forbid(unsafe_code)]
 
+pub mod auth;
 pub mod balance;
 pub mod epoch;
 pub mod exchange;

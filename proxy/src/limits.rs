@@ -42,6 +42,14 @@ pub const MIRRORS_IN_FLIGHT_MAX: u32 = 256;
 pub const MIRROR_TIMEOUT: Duration = Duration::from_secs(15);
 /// Sessions of UDP clients per listener: one more ends the one that was idle for longest.
 pub const UDP_SESSIONS_MAX: usize = 16_384;
+/// Bytes of a request's body that an authorization server may be shown; a filter may ask for less.
+pub const AUTH_BODY_BYTES_MAX: usize = 256 * 1024;
+/// A longer answer of an authorization server is not understood (bytes of its body).
+pub const AUTH_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Requests waiting for the answer of an authorization server, per shard.
+pub const AUTH_IN_FLIGHT_MAX: u32 = 1024;
+/// An authorization server must answer whole within this time.
+pub const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// A rule's retry asks for no more tries after the first one: each is work for this gateway, which
 /// serves other routes too.
 pub const RETRY_ATTEMPTS_MAX: u32 = 100;

@@ -54,6 +54,7 @@ impl Gateway {
                 let fields = String::from_utf8(reply.fields.unwrap_or_default()).unwrap();
                 Outcome::Reply(reply.fault, fields)
             }
+            Step::Ask(ask) => panic!("{ask:?}"),
             Step::Forward(forward) => {
                 let mut out = Vec::new();
                 forward.write_request(&head, CLIENT, &mut Text(&mut out));
@@ -473,10 +474,11 @@ fn own_answer(gateway: &Gateway, request: &str, fault: Fault, fields: Option<&[u
     let mut caches = proxy::balance::RegexCaches::default();
     let hit = kit::table(&gateway.epoch).find(&head, &mut caches).unwrap();
     let (request, rule) = (Some(&head), Some(hit.rule));
-    let answer = Answer { fault, fields, request, rule, keep_alive: true, debug: false };
+    let answer =
+        Answer { fault, fields, content: None, request, rule, keep_alive: true, debug: false };
     let mut out = Vec::new();
     assert!(answer.write_head(&mut Text(&mut out)));
-    out.extend_from_slice(answer.body().as_bytes());
+    out.extend_from_slice(answer.body());
     String::from_utf8(out).unwrap()
 }
 

@@ -60,8 +60,12 @@ impl Line<'_> {
         }
         object.number("bytes_in", trace.bytes_in);
         object.number("bytes_out", trace.bytes_out);
+        for (name, time) in [("route_us", trace.routing()), ("auth_us", trace.auth)] {
+            if let Some(time) = time {
+                object.micros(name, time);
+            }
+        }
         for (name, from, to) in [
-            ("route_us", Some(trace.received), trace.routed),
             ("connect_us", trace.routed, trace.connected),
             ("first_byte_us", trace.connected, trace.first_byte),
             ("relay_us", trace.first_byte, Some(now)),

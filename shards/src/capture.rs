@@ -6,8 +6,10 @@
 
 use std::cell::{Cell, RefCell};
 
+use proxy::fault::Fault;
 use proxy::limits;
 
+use crate::relay::{Piece, Source};
 use crate::upstream::AtHand;
 
 /// The body of one request.
@@ -45,11 +47,42 @@ impl Body {
     }
 }
 
+/// Receives a whole body; `None` if it is larger than `bytes_max`.
+///
+/// # Errors
+/// Why it is not whole.
+pub(crate) async fn gather(
+    source: &mut impl Source,
+    bytes_max: usize,
+) -> Result<Option<Body>, Fault> {
+    let mut bytes = Vec::new();
+    loop {
+        match source.next()? {
+            Piece::Bytes { bytes: piece, .. } => bytes.extend_from_slice(piece),
+            Piece::Block { block, .. } => bytes.extend_from_slice(&block),
+            Piece::Nothing => source.fill().await?,
+            Piece::End => {
+                let trailers = source.trailers().to_vec();
+                return Ok(Some(Body { bytes, trailers }));
+            }
+        }
+        if bytes.len() > bytes_max {
+            return Ok(None);
+        }
+    }
+}
+
 impl Capture {
     /// For a body that somebody may ask for, or nobody will.
     pub(crate) fn new(wanted: bool) -> Self {
         let bytes_max = if wanted { limits::CAPTURE_BYTES_MAX } else { 0 };
         Self { body: RefCell::default(), state: Cell::default(), bytes_max }
+    }
+
+    /// Of a body that was received before.
+    pub(crate) fn of(body: Body) -> Self {
+        let bytes_max = body.bytes.len();
+        Self { body: RefCell::new(body), state: Cell::new(State::Whole), bytes_max }
     }
 
     /// The upload begins.

@@ -12,7 +12,8 @@ use proxy::http::RequestHead;
 use crate::access_log::{self, Clock};
 use crate::install::Installed;
 use crate::report::{
-    Activity, Datagrams, Dropped, ListenerRequests, ListenerStreams, MirrorEnd, Stage, StreamCounts,
+    Activity, AuthEnd, Datagrams, Dropped, ListenerRequests, ListenerStreams, MirrorEnd, Stage,
+    StreamCounts,
 };
 use crate::stream::Record;
 use crate::trace::Trace;
@@ -34,6 +35,7 @@ pub(crate) struct Recorder {
     upstream_reused: Cell<u64>,
     retries: Cell<u64>,
     mirrors: Cell<[u64; MirrorEnd::ALL.len()]>,
+    auth: Cell<[u64; AuthEnd::ALL.len()]>,
     handshakes: Cell<(u64, u64)>,
     datagrams: Cell<Datagrams>,
     access_log: RefCell<Vec<u8>>,
@@ -58,6 +60,7 @@ impl Recorder {
             upstream_reused: Cell::new(0),
             retries: Cell::new(0),
             mirrors: Cell::default(),
+            auth: Cell::default(),
             handshakes: Cell::new((0, 0)),
             datagrams: Cell::default(),
             access_log: RefCell::default(),
@@ -150,11 +153,15 @@ impl Recorder {
                 stages[stage as usize].saturating_record(micros(to - from));
             }
         };
-        put(Stage::Route, Some(trace.received), trace.routed);
         put(Stage::Connect, trace.routed, trace.connected);
         put(Stage::FirstByte, trace.connected, trace.first_byte);
         put(Stage::Relay, trace.first_byte, Some(now));
         put(Stage::Total, Some(trace.received), Some(now));
+        for (stage, time) in [(Stage::Route, trace.routing()), (Stage::Auth, trace.auth)] {
+            if let Some(time) = time {
+                stages[stage as usize].saturating_record(micros(time));
+            }
+        }
     }
 
     fn record_request(&self, trace: &Trace<'_>) {
@@ -208,6 +215,14 @@ impl Recorder {
         self.dirty.set(true);
     }
 
+    /// How the filters of a rule or listener ended for one request.
+    pub(crate) fn auth(&self, end: AuthEnd) {
+        let mut counts = self.auth.get();
+        counts[end as usize] += 1;
+        self.auth.set(counts);
+        self.dirty.set(true);
+    }
+
     pub(crate) fn handshake(&self, done: bool) {
         let (good, bad) = self.handshakes.get();
         self.handshakes.set(if done { (good + 1, bad) } else { (good, bad + 1) });
@@ -239,6 +254,7 @@ impl Recorder {
             upstream_reused: self.upstream_reused.take(),
             retries: self.retries.take(),
             mirrors: self.mirrors.take(),
+            auth: self.auth.take(),
             tls_handshakes: self.handshakes.take(),
             datagrams: self.datagrams.take(),
             access_log: self.access_log.take(),

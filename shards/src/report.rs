@@ -92,6 +92,8 @@ pub struct Activity {
     pub retries: u64,
     /// Copies of requests for mirrors, in the order of [`MirrorEnd::ALL`].
     pub mirrors: [u64; MirrorEnd::ALL.len()],
+    /// Requests for whom authorization servers were asked, in the order of [`AuthEnd::ALL`].
+    pub auth: [u64; AuthEnd::ALL.len()],
     /// TLS handshakes completed and failed.
     pub tls_handshakes: (u64, u64),
     /// What UDP ports did.
@@ -138,8 +140,10 @@ pub struct StreamCounts {
 /// A stage of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Head received → routed.
+    /// Head received → routed, without [`Stage::Auth`].
     Route,
+    /// Authorization servers asked, the request's body received for them → answered.
+    Auth,
     /// Routed → upstream connection in hand.
     Connect,
     /// Request sent → first byte of the response.
@@ -169,24 +173,51 @@ pub enum MirrorEnd {
     TimedOut,
 }
 
+/// What became of a request that authorization servers were asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthEnd {
+    /// All of them allowed it.
+    Allowed,
+    /// One denied it.
+    Denied,
+    /// One could not be asked, or its answer was not understood in time.
+    Failed,
+}
+
 /// Where reports arrive: readable without blocking, with a descriptor to wait on.
 #[derive(Debug)]
 pub struct Reports(pub(crate) runtime::mailbox::Receiver<Report>);
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 5] =
-        [Self::Route, Self::Connect, Self::FirstByte, Self::Relay, Self::Total];
+    pub const ALL: [Self; 6] =
+        [Self::Route, Self::Auth, Self::Connect, Self::FirstByte, Self::Relay, Self::Total];
 
     /// Its name in metrics, logs and `.hlog` tags.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Route => "route",
+            Self::Auth => "auth",
             Self::Connect => "connect",
             Self::FirstByte => "first_byte",
             Self::Relay => "relay",
             Self::Total => "total",
+        }
+    }
+}
+
+impl AuthEnd {
+    /// All of them, in order.
+    pub const ALL: [Self; 3] = [Self::Allowed, Self::Denied, Self::Failed];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
         }
     }
 }

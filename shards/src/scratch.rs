@@ -4,7 +4,10 @@
 
 use std::cell::RefCell;
 
+use proxy::auth::Edits;
 use proxy::http::{RequestHead, ResponseHead};
+
+use crate::capture::Body;
 
 /// What one exchange needs.
 #[derive(Debug, Default)]
@@ -15,6 +18,12 @@ pub(crate) struct Scratch {
     pub(crate) out: Vec<u8>,
     /// Request body pieces towards the backend while the response may already come.
     pub(crate) upload: Vec<u8>,
+    /// The request's body was received ahead of its backend.
+    pub(crate) is_received: bool,
+    /// That body, until it goes there.
+    pub(crate) body: Option<Body>,
+    /// What authorization servers want changed of the response.
+    pub(crate) edits: Vec<Edits>,
 }
 
 /// Free scratches of one shard.
@@ -38,6 +47,9 @@ impl Scratches {
         if held <= SCRATCH_KEPT_BYTES_MAX && free.len() < SCRATCHES_FREE_MAX {
             scratch.out.clear();
             scratch.upload.clear();
+            scratch.is_received = false;
+            scratch.body = None;
+            scratch.edits.clear();
             free.push(scratch);
         }
     }

@@ -47,6 +47,8 @@ pub(crate) struct Shard<R: Runtime> {
     /// Copies of requests on their way to mirrors.
     pub(crate) mirrors: Cell<u32>,
     pub(crate) udp: udp::Workplace,
+    /// Requests that wait for an authorization server.
+    pub(crate) questions: Cell<u32>,
     connections: Cell<u64>,
     connections_max: u64,
     draining_since: Cell<Option<Instant>>,
@@ -93,6 +95,7 @@ pub(crate) async fn run<R: Runtime>(start: Start) {
         sockets: RefCell::default(),
         mirrors: Cell::new(0),
         udp: udp::Workplace::new(start.udp),
+        questions: Cell::new(0),
         connections: Cell::new(0),
         connections_max: start.connections_max,
         draining_since: Cell::new(None),

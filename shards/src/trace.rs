@@ -1,10 +1,10 @@
 //! What happened to one exchange and when: filled by the drivers, counted once at the end.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proxy::epoch::{Backend, Listener};
-use proxy::exchange::{Forward, Reply};
+use proxy::exchange::{Ask, Forward, Reply};
 use proxy::fault::Fault;
 use proxy::table::Rule;
 
@@ -13,6 +13,8 @@ use proxy::table::Rule;
 pub(crate) struct Trace<'e> {
     pub(crate) received: Instant,
     pub(crate) routed: Option<Instant>,
+    /// The time that it took to have it allowed; it ends before `routed`.
+    pub(crate) auth: Option<Duration>,
     pub(crate) connected: Option<Instant>,
     pub(crate) first_byte: Option<Instant>,
     pub(crate) done: Option<Instant>,
@@ -36,6 +38,7 @@ impl<'e> Trace<'e> {
         Self {
             received,
             routed: None,
+            auth: None,
             connected: None,
             first_byte: None,
             done: None,
@@ -53,6 +56,24 @@ impl<'e> Trace<'e> {
 
     pub(crate) fn routed(&mut self, now: Instant) {
         self.routed = Some(now);
+    }
+
+    /// Authorization servers are to be asked.
+    pub(crate) fn asked(&mut self, ask: &Ask<'e>) {
+        self.listener = Some(ask.listener());
+        self.rule = ask.rule();
+    }
+
+    /// They were.
+    pub(crate) fn authorized(&mut self, since: Instant, now: Instant) {
+        let took = now.saturating_duration_since(since);
+        self.auth = Some(self.auth.unwrap_or_default() + took);
+    }
+
+    /// The time that routing took, without what others took for it.
+    pub(crate) fn routing(&self) -> Option<Duration> {
+        let whole = self.routed?.saturating_duration_since(self.received);
+        Some(whole.saturating_sub(self.auth.unwrap_or_default()))
     }
 
     pub(crate) fn replied(&mut self, reply: &Reply<'e>) {

@@ -49,6 +49,7 @@ pub(super) enum What {
     Datagrams(fn(&Datagrams, Direction) -> u64),
     DatagramsDropped,
     Mirrors,
+    Auth,
     AccessLogDropped,
     Requests,
     Streams(fn(&StreamCounts) -> f64),
@@ -115,7 +116,7 @@ pub static ALL: &[Entry] = &[
         "ringway_stage_duration_seconds",
         Kind::Histogram,
         &["stage"],
-        "The stages of an exchange over all shards: route (head received to routed), connect (routed to upstream connection in hand), first_byte (request sent to first byte of the response), relay (first byte to done).",
+        "The stages of an exchange over all shards: route (head received to routed, without auth), auth (authorization servers asked to answered), connect (routed to upstream connection in hand), first_byte (request sent to first byte of the response), relay (first byte to done).",
         What::StageDuration,
     ),
     entry(
@@ -166,6 +167,13 @@ pub static ALL: &[Entry] = &[
         &["result"],
         "Copies of requests for RequestMirror filters: delivered (the mirror answered), failed, timed_out, or not sent because of no_endpoint, too_large, busy (too many in flight) or unfit (a WebSocket, or a body that waits for 100 Continue).",
         What::Mirrors,
+    ),
+    entry(
+        "ringway_auth_total",
+        Kind::Counter,
+        &["result"],
+        "Requests that authorization servers were asked about, by what came of it: allowed, denied, or failed (not asked, or no answer that says so; the reason codes auth_... tell why). A request that a listener and a rule have allowed counts twice.",
+        What::Auth,
     ),
     entry(
         "ringway_connections",

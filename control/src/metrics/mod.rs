@@ -18,7 +18,7 @@ use prometheus::{Registry, TextEncoder};
 
 use self::catalog::{Entry, Kind};
 use self::process::Process;
-use crate::report::{Direction, Dropped, MirrorEnd, Stage};
+use crate::report::{AuthEnd, Direction, Dropped, MirrorEnd, Stage};
 use crate::state::{Life, ShardState, Shared, State};
 
 /// Series of one scrape with up to eight shards and any number of listeners and routes.
@@ -130,12 +130,9 @@ fn samples(entry: &Entry, state: &State, process: &Process) -> Vec<Metric> {
             let all = Direction::ALL.into_iter();
             all.map(|direction| entry.sample(&[direction.name()], sum(direction))).collect()
         }
-        W::DatagramsDropped => {
-            let sum = |why| sum(state, |s| s.counts.datagrams.dropped[why as usize]);
-            let all = Dropped::ALL.into_iter();
-            all.map(|why| entry.sample(&[why.name()], sum(why))).collect()
-        }
+        W::DatagramsDropped => datagrams_dropped(entry, state),
         W::Mirrors => mirrors(entry, state),
+        W::Auth => auth(entry, state),
         W::AccessLogDropped => one(count(
             state.access_log_dropped
                 + state.shards.iter().map(|s| s.counts.access_log_dropped).sum::<u64>(),
@@ -184,6 +181,18 @@ fn tls(entry: &Entry, state: &State) -> Vec<Metric> {
         entry.sample(&["completed"], sum(|s| s.counts.tls_completed)),
         entry.sample(&["failed"], sum(|s| s.counts.tls_failed)),
     ]
+}
+
+fn datagrams_dropped(entry: &Entry, state: &State) -> Vec<Metric> {
+    let sum = |why| sum(state, |s| s.counts.datagrams.dropped[why as usize]);
+    let all = Dropped::ALL.into_iter();
+    all.map(|why| entry.sample(&[why.name()], sum(why))).collect()
+}
+
+fn auth(entry: &Entry, state: &State) -> Vec<Metric> {
+    let sum = |end: AuthEnd| state.shards.iter().map(|s| s.counts.auth[end as usize]).sum();
+    let one = |end: AuthEnd| entry.sample(&[end.name()], count(sum(end)));
+    AuthEnd::ALL.into_iter().map(one).collect()
 }
 
 fn mirrors(entry: &Entry, state: &State) -> Vec<Metric> {

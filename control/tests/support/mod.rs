@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use control::report::{
-    Activity, Datagrams, Dropped, ListenState, ListenerRequests, ListenerStreams, MirrorEnd, Phase,
-    Report, Stage, StreamCounts, Transport,
+    Activity, AuthEnd, Datagrams, Dropped, ListenState, ListenerRequests, ListenerStreams,
+    MirrorEnd, Phase, Report, Stage, StreamCounts, Transport,
 };
 use control::state::{About, Shared, State};
 use hdrhistogram::Histogram;
@@ -75,6 +75,7 @@ pub(crate) fn busy(shard: usize, installed: u64, listeners: usize) -> Report {
         upstream_reused: 6,
         retries: 2,
         mirrors: [3; MirrorEnd::ALL.len()],
+        auth: [4; AuthEnd::ALL.len()],
         tls_handshakes: (7, 8),
         datagrams: Datagrams {
             datagrams: [11, 12],

@@ -14,7 +14,7 @@ use super::{Backend, Epoch, Listener, Port, Settings};
 use crate::ir::{self, Ir, Protocol};
 use crate::table::hosts::Hosts;
 use crate::table::regex::Pattern;
-use crate::table::route::{CursorKey, RouteSlots};
+use crate::table::route::{CursorKey, RouteSlots, auth_of};
 use crate::table::{Fresh, Table};
 
 /// What an epoch leaves to the next.
@@ -219,6 +219,13 @@ impl<'p> Compiler<'p> {
             (Some(old), Some(new)) if old == new => Some(Arc::clone(old)),
             (_, new) => new.clone(),
         };
+        let mut auth_leases = Vec::new();
+        let auth = auth_of(&new.filters, |key| {
+            let lease = self.slots.backends.lease(key, Lease);
+            let slot = lease.0;
+            auth_leases.push(lease);
+            slot
+        });
         Listener {
             name: Arc::clone(&new.name),
             slot: lease.0,
@@ -227,6 +234,7 @@ impl<'p> Compiler<'p> {
             hostname: new.hostname.clone(),
             tls,
             client_certificate: new.client_certificate.clone(),
+            auth,
             filters: new.filters.clone(),
             table: Table::compile(previous, &new.routes, &mut self.fresh, &mut self.slots),
             streams: Streams::compile(
@@ -237,6 +245,7 @@ impl<'p> Compiler<'p> {
                 &mut self.slots,
             ),
             lease,
+            _auth_leases: auth_leases,
         }
     }
 }

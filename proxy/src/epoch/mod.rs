@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::Auth;
 use crate::ir::{self, Hostname, Protocol};
 use crate::table::Table;
 use crate::table::hosts::Hosts;
@@ -100,14 +101,18 @@ pub struct Listener {
     pub tls: Option<Arc<ir::Tls>>,
     /// What backends that are spoken to by TLS are shown.
     pub client_certificate: Option<Arc<ir::Certificate>>,
-    /// Filters before routing.
-    pub filters: Vec<ir::Filter>,
+    /// Who must allow a request before it is routed, one after the other.
+    pub auth: Vec<Auth>,
+    /// What that was compiled from.
+    filters: Vec<ir::Filter>,
     /// Its routes, compiled.
     pub table: Table,
     /// Its TLSRoutes, TCPRoutes or UDPRoutes, compiled.
     streams: Arc<stream::Streams>,
     /// Keeps the slot.
     lease: Arc<slots::Lease>,
+    /// Keep the slots in `auth`.
+    _auth_leases: Vec<Arc<slots::Lease>>,
 }
 
 /// One backend, compiled.

@@ -20,7 +20,12 @@ pub(super) fn is_call(head: &RequestHead) -> bool {
 /// Writes what tells `status` of HTTP, which came about by `fault`.
 pub(super) fn write_status(status: u16, fault: Fault, out: &mut impl HeadWriter) {
     out.field(b"content-type", TYPE);
-    out.field(b"grpc-status", itoa::Buffer::new().format(code(status)).as_bytes());
+    let code = match (fault, status) {
+        // Nobody else's status says so little.
+        (Fault::AuthDenied(_), status) if status != 401 => PERMISSION_DENIED,
+        (_, status) => code(status),
+    };
+    out.field(b"grpc-status", itoa::Buffer::new().format(code).as_bytes());
     out.field(b"grpc-message", fault.meaning().as_bytes());
 }
 

@@ -1,10 +1,12 @@
 //! One request with its response through the gateway, as values: no I/O, no waiting.
 //!
-//! `shards` calls [`start`] with a parsed head and gets a [`Step`]: an answer of our own, or where to
-//! forward. It then asks [`Forward`] to write the outgoing head, to name another endpoint after a
+//! `shards` calls [`start`] with a parsed head and gets a [`Step`]: an answer of our own, servers that
+//! must allow it first, or where to forward. It then asks [`Forward`] to write the outgoing head, to name another endpoint after a
 //! failure that provably left the request unprocessed, and to write the response head. Invariant:
 //! every decision of an exchange comes from the one epoch it was started with.
 
+mod ask;
+mod forwarded;
 mod grpc;
 mod request;
 mod response;
@@ -21,6 +23,8 @@ use crate::http::RequestHead;
 use crate::ir::{BackendProtocol, Cors, Protocol};
 use crate::table::{Hit, Mirror, Rule, WeightedBackend};
 
+pub use self::ask::{Ask, Server};
+pub use self::forwarded::Provenance;
 pub use self::response::{Answer, Delivery};
 
 /// Who asks: facts of the connection that a request arrived on.
@@ -37,6 +41,8 @@ pub struct Client<'c> {
 pub enum Step<'e> {
     /// Answer it here.
     Reply(Reply<'e>),
+    /// Have it allowed before anything else.
+    Ask(Ask<'e>),
     /// Forward it.
     Forward(Forward<'e>),
 }
@@ -74,7 +80,15 @@ pub struct Forward<'e> {
     settings: &'e Settings,
 }
 
-/// Routes one request: find, filters, pick.
+/// What stays the same while a request finds its way.
+#[derive(Clone, Copy, Debug)]
+struct Course<'e> {
+    epoch: &'e Epoch,
+    port: &'e Port,
+    listener: &'e Listener,
+}
+
+/// Routes one request: claim, find, filters, pick.
 pub fn start<'e>(
     head: &RequestHead,
     client: Client<'_>,
@@ -88,55 +102,94 @@ pub fn start<'e>(
         Claim::Misdirected => return reply(Fault::Misdirected),
         Claim::Unclaimed => return reply(Fault::HostUnclaimed),
     };
-    let Some(Hit { rule, prefix }) = listener.table.find(head, &mut local.caches) else {
-        return Step::Reply(Reply { listener: Some(listener), ..empty(Fault::NoRoute) });
-    };
-    let refuse =
-        |fault| Step::Reply(Reply { listener: Some(listener), rule: Some(rule), ..empty(fault) });
-    let answer = |fault, fields| {
-        let fields = Some(fields);
-        let (listener, rule) = (Some(listener), Some(rule));
-        Step::Reply(Reply { fault, fields, listener, rule })
-    };
-    if let Some(fields) = preflight(cors_of(&rule.filters), head) {
-        return answer(Fault::Preflight, fields);
+    let course = Course { epoch, port, listener };
+    if !listener.auth.is_empty() {
+        return Step::Ask(Ask { auth: &listener.auth, course, hit: None });
     }
-    if let Some(filter) = redirect_of(&rule.filters) {
-        let mut fields = Vec::with_capacity(FIELDS_BYTES);
-        fields.extend_from_slice(b"location: ");
-        let tls = port.protocol == Protocol::Tls;
-        redirect::location(filter, head, prefix, tls, listener.port, &mut fields);
-        fields.extend_from_slice(b"\r\n");
-        return answer(Fault::Redirect(filter.status), fields);
+    course.route(head, local, now)
+}
+
+impl<'e> Course<'e> {
+    /// Finds the rule, which may want the request allowed first.
+    fn route(self, head: &RequestHead, local: &mut Local, now: Instant) -> Step<'e> {
+        let Some(hit) = self.listener.table.find(head, &mut local.caches) else {
+            return Step::Reply(Reply { listener: Some(self.listener), ..empty(Fault::NoRoute) });
+        };
+        let rule = hit.rule;
+        if let Some(fields) = preflight(cors_of(&rule.filters), head) {
+            return self.answer(rule, Fault::Preflight, fields);
+        }
+        match rule.policy.as_ref().filter(|policy| !policy.auth.is_empty()) {
+            None => self.pick(hit, head, local, now),
+            Some(policy) => {
+                if let Some(fields) = Self::preflight_of_backend(rule, head, local) {
+                    return self.answer(rule, Fault::Preflight, fields);
+                }
+                Step::Ask(Ask { auth: &policy.auth, course: self, hit: Some(hit) })
+            }
+        }
     }
-    let Some(choice) = local.pick_backend(rule).and_then(|index| rule.backends.get(index)) else {
-        return refuse(Fault::BackendInvalid);
-    };
-    if let Some(fields) = preflight(cors_of(&choice.filters), head) {
-        return answer(Fault::Preflight, fields);
+
+    /// A preflight carries no credentials, so a backend's CORS filter answers it unasked too.
+    fn preflight_of_backend(rule: &Rule, head: &RequestHead, local: &mut Local) -> Option<Vec<u8>> {
+        if redirect_of(&rule.filters).is_some() || !cors::is_preflight(head) {
+            return None;
+        }
+        let choice = local.pick_backend(rule).and_then(|index| rule.backends.get(index))?;
+        preflight(cors_of(&choice.filters), head)
     }
-    let backend =
-        choice.slot.and_then(|slot| Some((slot, epoch.backends.get(slot as usize)?.as_deref()?)));
-    let Some((slot, backend)) = backend else { return refuse(Fault::BackendInvalid) };
-    let switches = backend.websocket && backend.protocol == BackendProtocol::Http1;
-    if head.websocket && !switches {
-        return refuse(Fault::BackendInvalid);
+
+    /// Redirects a request that matched, or picks where it goes.
+    fn pick(self, hit: Hit<'e>, head: &RequestHead, local: &mut Local, now: Instant) -> Step<'e> {
+        let Self { epoch, port, listener } = self;
+        let Hit { rule, prefix } = hit;
+        if let Some(filter) = redirect_of(&rule.filters) {
+            let mut fields = Vec::with_capacity(FIELDS_BYTES);
+            fields.extend_from_slice(b"location: ");
+            let tls = port.protocol == Protocol::Tls;
+            redirect::location(filter, head, prefix, tls, listener.port, &mut fields);
+            fields.extend_from_slice(b"\r\n");
+            return self.answer(rule, Fault::Redirect(filter.status), fields);
+        }
+        let refuse = |fault| {
+            Step::Reply(Reply { listener: Some(listener), rule: Some(rule), ..empty(fault) })
+        };
+        let Some(choice) = local.pick_backend(rule).and_then(|index| rule.backends.get(index))
+        else {
+            return refuse(Fault::BackendInvalid);
+        };
+        if let Some(fields) = preflight(cors_of(&choice.filters), head) {
+            return self.answer(rule, Fault::Preflight, fields);
+        }
+        let backend = choice
+            .slot
+            .and_then(|slot| Some((slot, epoch.backends.get(slot as usize)?.as_deref()?)));
+        let Some((slot, backend)) = backend else { return refuse(Fault::BackendInvalid) };
+        let switches = backend.websocket && backend.protocol == BackendProtocol::Http1;
+        if head.websocket && !switches {
+            return refuse(Fault::BackendInvalid);
+        }
+        let Some((endpoint, address)) = local.pick_endpoint(slot, None, now) else {
+            return refuse(Fault::NoEndpoints);
+        };
+        Step::Forward(Forward {
+            listener,
+            rule,
+            backend,
+            endpoint,
+            address,
+            slot,
+            prefix,
+            protocol: port.protocol,
+            choice,
+            settings: &epoch.settings,
+        })
     }
-    let Some((endpoint, address)) = local.pick_endpoint(slot, None, now) else {
-        return refuse(Fault::NoEndpoints);
-    };
-    Step::Forward(Forward {
-        listener,
-        rule,
-        backend,
-        endpoint,
-        address,
-        slot,
-        prefix,
-        protocol: port.protocol,
-        choice,
-        settings: &epoch.settings,
-    })
+
+    fn answer(self, rule: &'e Rule, fault: Fault, fields: Vec<u8>) -> Step<'e> {
+        let (listener, rule) = (Some(self.listener), Some(rule));
+        Step::Reply(Reply { fault, fields: Some(fields), listener, rule })
+    }
 }
 
 impl<'e> Forward<'e> {

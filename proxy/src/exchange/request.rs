@@ -1,9 +1,9 @@
 //! The request head as the backend gets it.
 
+use super::forwarded::{self, Provenance};
 use super::{Client, Forward};
 use crate::filter::{header, rewrite};
-use crate::http::{HeadWriter, Known, RequestHead};
-use crate::ir::Protocol;
+use crate::http::{HeadWriter, RequestHead};
 
 impl Forward<'_> {
     /// Writes the request head for the backend: canonical (or rewritten) path, one Host, end-to-end
@@ -12,27 +12,11 @@ impl Forward<'_> {
         self.write_target(head, out);
         let modifiers = self.filters().request_headers();
         let trusted = self.settings.trusted_hops > 0;
-        let mut seen = Forwarded::default();
-        for (name, value, known) in head.end_to_end() {
-            let ours = match known {
-                Known::Host | Known::ContentLength => true,
-                Known::XForwardedFor if trusted => seen.note_for(value),
-                Known::XForwardedProto if trusted => seen.note_proto(),
-                Known::XForwardedHost if trusted => seen.note_host(),
-                Known::XForwardedFor
-                | Known::XForwardedHost
-                | Known::XForwardedProto
-                | Known::XForwardedPort
-                | Known::XRealIp
-                | Known::Forwarded => !trusted,
-                _ => false,
-            };
-            if !ours && header::keeps(modifiers.clone(), name) {
-                out.field(name, value);
-            }
-        }
-        self.write_forwarded(head, client, &seen, out);
-        header::additions(modifiers, |name, value| out.field(name, value));
+        let provenance = Provenance { client, protocol: self.protocol, trusted };
+        // What the route sets or removes replaces ours, as it does a received field.
+        let keeps = |name: &[u8]| name == forwarded::FOR || header::keeps(modifiers.clone(), name);
+        provenance.write(head, keeps, out);
+        header::additions(modifiers.clone(), |name, value| out.field(name, value));
         if head.websocket {
             out.websocket();
         } else if head.te_trailers {
@@ -59,60 +43,5 @@ impl Forward<'_> {
                 out.extend_from_slice(query.as_bytes());
             }
         });
-    }
-
-    fn write_forwarded(
-        &self,
-        head: &RequestHead,
-        client: Client<'_>,
-        seen: &Forwarded<'_>,
-        out: &mut impl HeadWriter,
-    ) {
-        out.field_of(b"x-forwarded-for", |out| {
-            if let Some(hops) = seen.hops {
-                out.extend_from_slice(hops);
-                out.extend_from_slice(b", ");
-            }
-            out.extend_from_slice(client.address.as_bytes());
-        });
-        // What the route sets or removes replaces ours, as it does a received field.
-        let ours = |name: &[u8]| header::keeps(self.filters().request_headers(), name);
-        if !seen.proto && ours(b"x-forwarded-proto") {
-            let protocol: &[u8] = match self.protocol {
-                Protocol::Tls => b"https",
-                Protocol::Http | Protocol::Tcp | Protocol::Udp => b"http",
-            };
-            out.field(b"x-forwarded-proto", protocol);
-        }
-        if !seen.host && !head.host().is_empty() && ours(b"x-forwarded-host") {
-            out.field(b"x-forwarded-host", head.authority().as_bytes());
-        }
-    }
-}
-
-/// What a trusted peer said about the hops before it.
-#[derive(Default)]
-struct Forwarded<'h> {
-    hops: Option<&'h [u8]>,
-    proto: bool,
-    host: bool,
-}
-
-impl<'h> Forwarded<'h> {
-    /// The last line wins: a well-behaved peer sends one. Returns true: written by us.
-    fn note_for(&mut self, value: &'h [u8]) -> bool {
-        self.hops = (!value.is_empty()).then_some(value);
-        true
-    }
-
-    /// Returns false: passed on as it is.
-    fn note_proto(&mut self) -> bool {
-        self.proto = true;
-        false
-    }
-
-    fn note_host(&mut self) -> bool {
-        self.host = true;
-        false
     }
 }

@@ -5,6 +5,7 @@ use super::grpc;
 use crate::fault::Fault;
 use crate::filter::{cors, cors_of, header};
 use crate::h1::encode;
+use crate::http::write::lines;
 use crate::http::{Framing, HeadWriter, Known, Method, RequestHead, ResponseHead, Version};
 use crate::table::Rule;
 
@@ -94,6 +95,8 @@ pub struct Answer<'a> {
     pub fault: Fault,
     /// [`super::Reply::fields`].
     pub fields: Option<&'a [u8]>,
+    /// A body that is not of our own wording.
+    pub content: Option<&'a [u8]>,
     /// The request; `None` if it could not be read.
     pub request: Option<&'a RequestHead>,
     /// The rule that it belongs to: a script of another origin may read our answers as it may read
@@ -105,7 +108,7 @@ pub struct Answer<'a> {
     pub debug: bool,
 }
 
-impl Answer<'_> {
+impl<'a> Answer<'a> {
     /// The status that is sent, if anything is.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
@@ -118,7 +121,7 @@ impl Answer<'_> {
         let grpc = self.grpc();
         let body = self.text(status);
         out.status(if grpc { 200 } else { status }, b"");
-        out.lines(self.fields.unwrap_or_default());
+        self.write_fields(grpc, out);
         if let (Some(rule), Some(head)) = (self.rule, self.request)
             && self.fault != Fault::Preflight
             && let Some(cors) = cors_of(&rule.filters)
@@ -130,10 +133,10 @@ impl Answer<'_> {
         }
         if grpc {
             grpc::write_status(status, self.fault, out);
-        } else if !body.is_empty() {
+        } else if !body.is_empty() && self.content.is_none() {
             out.field(b"content-type", b"text/plain");
         }
-        if status != 204 {
+        if !matches!(status, 204 | 304) || grpc {
             out.framing(Framing::Length(body.len() as u64));
         }
         let version = self.request.map_or(Version::Http11, |head| head.version);
@@ -144,22 +147,40 @@ impl Answer<'_> {
 
     /// Its body, empty where there is none.
     #[must_use]
-    pub fn body(&self) -> &'static str {
+    pub fn body(&self) -> &'a [u8] {
         match self.fault.status() {
-            Some(_) if self.request.is_some_and(|head| head.method == Method::Head) => "",
+            Some(_) if self.request.is_some_and(|head| head.method == Method::Head) => b"",
             Some(status) => self.text(status),
-            None => "",
+            None => b"",
         }
     }
 
-    fn text(&self, status: u16) -> &'static str {
-        if self.fields.is_some() || self.grpc() { "" } else { encode::reason_line(status) }
+    fn text(&self, status: u16) -> &'a [u8] {
+        match self.content {
+            _ if self.grpc() || matches!(status, 204 | 205 | 304) => b"",
+            Some(content) => content,
+            None if self.fields.is_some() => b"",
+            None => encode::reason_line(status).as_bytes(),
+        }
+    }
+
+    /// What the rule or the message says of itself is not also said by whoever else answers.
+    fn write_fields(&self, grpc: bool, out: &mut impl HeadWriter) {
+        let cors = self.rule.is_some_and(|rule| cors_of(&rule.filters).is_some());
+        let is_preflight = self.fault == Fault::Preflight;
+        for (name, value) in lines(self.fields.unwrap_or_default()) {
+            let taken = (cors && !is_preflight && cors::owns(name))
+                || (grpc && name.starts_with(b"content-"));
+            if !taken {
+                out.field(name, value);
+            }
+        }
     }
 
     /// Whether it is told in a gRPC status: to a gRPC client, but for what browsers and redirects
     /// need.
     fn grpc(&self) -> bool {
-        self.fields.is_none()
+        (self.fields.is_none() || matches!(self.fault, Fault::AuthDenied(_)))
             && (self.rule.is_some_and(|rule| rule.grpc) || self.request.is_some_and(grpc::is_call))
     }
 }

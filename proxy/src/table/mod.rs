@@ -19,6 +19,7 @@ use self::hosts::Hosts;
 use self::part::Part;
 use self::regex::RegexCaches;
 use self::route::CompiledRoute;
+use crate::auth::Auth;
 use crate::http::RequestHead;
 use crate::ir::{Filter, Hostname, Retry, Route, Timeouts};
 
@@ -75,7 +76,8 @@ pub struct Rule {
     pub policy: Option<Box<Policy>>,
 }
 
-/// Timeouts, retry and mirrors of a rule that has any of them, itself or for one of its backends.
+/// Timeouts, retry, mirrors and authorization of a rule that has any of them, itself or for one of its
+/// backends.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Time limits.
@@ -84,6 +86,8 @@ pub struct Policy {
     pub retry: Option<Retry>,
     /// Mirrors of the rule, whichever backend is picked.
     pub mirrors: Vec<Mirror>,
+    /// Who must allow a request, one after the other.
+    pub auth: Vec<Auth>,
 }
 
 /// A compiled `RequestMirror` that can be followed.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::conditions::{Conditions, Rank};
 use super::regex::Pattern;
 use super::{Mirror, Policy, Rule, WeightedBackend};
+use crate::auth::Auth;
 use crate::epoch::slots::{Lease, Leases};
 use crate::ir::{self, Filter, PathMatch, Target};
 
@@ -164,7 +165,8 @@ fn compile_rule(
         }
     };
     let mirrors = mirrors_of(&rule.filters, |key| keep(slots.backends.lease(key, Lease)));
-    let policy = compile_policy(rule, mirrors, &backends);
+    let auth = auth_of(&rule.filters, |key| keep(slots.backends.lease(key, Lease)));
+    let policy = compile_policy(rule, mirrors, auth, &backends);
     let (name, filters) = (Arc::clone(&route.name), rule.filters.clone());
     Rule { route: name, index, grpc: route.grpc, filters, backends, cursor, policy }
 }
@@ -173,11 +175,23 @@ fn compile_rule(
 fn compile_policy(
     rule: &ir::Rule,
     mirrors: Vec<Mirror>,
+    auth: Vec<Auth>,
     backends: &[WeightedBackend],
 ) -> Option<Box<Policy>> {
-    let policy = Policy { timeouts: rule.timeouts, retry: rule.retry.clone(), mirrors };
+    let policy = Policy { timeouts: rule.timeouts, retry: rule.retry.clone(), mirrors, auth };
     let any = policy != Policy::default() || backends.iter().any(|one| !one.mirrors.is_empty());
     any.then(|| Box::new(policy))
+}
+
+/// The authorization that `filters` ask for.
+pub(crate) fn auth_of(filters: &[Filter], mut slot: impl FnMut(&Arc<str>) -> u32) -> Vec<Auth> {
+    let mut all = Vec::new();
+    for filter in filters {
+        if let Filter::ExternalAuth(spec) = filter {
+            all.push(Auth::new(spec, &mut slot));
+        }
+    }
+    all
 }
 
 /// The mirrors among `filters` that can be followed and take any share.

@@ -270,7 +270,7 @@ async fn overtake(
 ) -> Ended {
     let ended = match ended {
         Ended::Failed(Failure { fault, .. }) => {
-            let said = Said { fault, fields: None, keep: false };
+            let said = Said { fault, fields: None, content: None, keep: false };
             said.send(client, installed, scratch, trace).await.ok();
             Ended::Answered(fault)
         }
@@ -293,7 +293,7 @@ async fn download_half<'e, R: Runtime>(
     trace: &mut Trace<'e>,
 ) -> Ended {
     let (forward, flight) = (tried.forward, tried.flight);
-    let Scratch { request, response, .. } = scratch;
+    let Scratch { request, response, edits, .. } = scratch;
     if let Err(failure) = read_final_head(client, forward, upstream, request, response).await {
         return Ended::Failed(failure);
     }
@@ -302,6 +302,9 @@ async fn download_half<'e, R: Runtime>(
     trace.first_byte(now, response.status);
     if tried.extra.is_some() && Box::pin(tried.gives_way(response.status, now)).await {
         return Box::pin(drop_response::<R>(upstream, response)).await;
+    }
+    if !edits.is_empty() && edits.iter().any(|edits| edits.apply_to_response(response).is_err()) {
+        return failed(Fault::AuthFailed, false, false);
     }
     flight.begun.set(true);
     if response.websocket {

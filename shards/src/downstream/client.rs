@@ -74,6 +74,11 @@ pub(crate) trait Respond: Drain {
         response: &ResponseHead,
     ) -> impl Future<Output = io::Result<()>>;
 
+    /// Tells a client that waits for it to send its body; most do not wait.
+    fn proceed(&mut self) -> impl Future<Output = io::Result<()>> {
+        std::future::ready(Ok(()))
+    }
+
     /// Writes the head of the final response; its body follows.
     fn begin(
         &mut self,

@@ -43,6 +43,7 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
         self.client.lend(&mut self.scratch.out);
         let next = match self.route() {
             Step::Reply(reply) => Box::pin(self.reply(&reply)).await,
+            Step::Ask(ask) => Box::pin(self.authorize(ask)).await,
             Step::Forward(forward) => {
                 self.trace.forwarded(&forward);
                 match &forward.rule.policy {
@@ -78,17 +79,28 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
         step
     }
 
-    async fn reply(&mut self, reply: &Reply<'e>) -> Next {
+    pub(super) async fn reply(&mut self, reply: &Reply<'e>) -> Next {
         self.trace.replied(reply);
         self.answer(reply.fault, reply.fields.as_deref()).await
     }
 
     /// Sends an answer of our own, after taking the request's body out of the way.
     pub(super) async fn answer(&mut self, fault: Fault, fields: Option<&[u8]>) -> Next {
+        self.answer_with(fault, fields, None).await
+    }
+
+    /// The same, with a body that is not of our own wording.
+    pub(super) async fn answer_with(
+        &mut self,
+        fault: Fault,
+        fields: Option<&[u8]>,
+        content: Option<&[u8]>,
+    ) -> Next {
         let head = &self.scratch.request;
-        let body_read = head.keep_alive && self.client.skip_body(head);
+        let is_received = self.scratch.is_received;
+        let body_read = head.keep_alive && (is_received || self.client.skip_body(head));
         let keep = body_read && !self.shard.is_draining();
-        let said = Said { fault, fields, keep };
+        let said = Said { fault, fields, content, keep };
         match said.send(self.client.response(), self.installed, self.scratch, self.trace).await {
             Ok(()) if keep => Next::Keep,
             Ok(()) => Next::Close,
@@ -101,6 +113,7 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
 pub(super) struct Said<'s> {
     pub(super) fault: Fault,
     pub(super) fields: Option<&'s [u8]>,
+    pub(super) content: Option<&'s [u8]>,
     pub(super) keep: bool,
 }
 
@@ -119,6 +132,7 @@ impl Said<'_> {
         let answer = Answer {
             fault,
             fields: self.fields,
+            content: self.content,
             request: (!unread).then_some(&scratch.request),
             rule: trace.rule,
             keep_alive: self.keep,

@@ -37,7 +37,7 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
             self.trace.attempts += 1;
             let mut flight = InFlight::begin(shard, installed, forward.endpoint);
             let acquired =
-                upstream::acquire(shard, installed, &forward, repeatable, now, None).await;
+                upstream::acquire(shard, installed, (&forward).into(), repeatable, now, None).await;
             let upstream = match acquired {
                 Ok(upstream) => upstream,
                 Err(fault) => {

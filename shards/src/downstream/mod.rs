@@ -6,6 +6,7 @@
 //! connection holds at most one small block.
 
 mod attempt;
+mod authorize;
 mod client;
 mod exchange;
 mod forward;
@@ -14,6 +15,7 @@ mod h2;
 mod limit;
 mod mirror;
 mod origin;
+mod question;
 mod retry;
 mod tls;
 mod tunnel;

@@ -212,8 +212,9 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
     }
 
     fn course(&mut self, policy: &'e Policy, forward: &Forward<'e>) -> Course<'e> {
+        let received = self.scratch.body.take();
         let request = &self.scratch.request;
-        let here = self.client.body_here(request);
+        let here = if received.is_none() { self.client.body_here(request) } else { None };
         let client = self.client.origin().client();
         let mirrors = Mirrors::draw(self.shard, policy, forward, request, client);
         let wanted = here.is_none() && (policy.retry.is_some() || mirrors.is_some());
@@ -225,7 +226,7 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
             repeats: 0,
             wait: Duration::ZERO,
             extra: Extra {
-                capture: Capture::new(wanted),
+                capture: received.map_or_else(|| Capture::new(wanted), Capture::of),
                 keep_alive: request.keep_alive,
                 expects: request.expect_continue,
                 another: false,
@@ -263,7 +264,8 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
         course.prepare(shard, limits);
         let mut flight = InFlight::begin(shard, installed, forward.endpoint);
         let (repeatable, limit) = (course.repeatable, limits.first());
-        let acquired = upstream::acquire(shard, installed, forward, repeatable, now, limit).await;
+        let to = forward.into();
+        let acquired = upstream::acquire(shard, installed, to, repeatable, now, limit).await;
         match acquired {
             Ok(Acquired::Http1(upstream)) => {
                 self.try_on(course, forward, limits, flight, upstream).await

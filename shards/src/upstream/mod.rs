@@ -11,10 +11,12 @@ pub(crate) mod pool;
 
 use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use proxy::balance::{EndpointId, Outcome};
+use proxy::epoch::{self, Listener};
 use proxy::exchange::{Client, Forward};
 use proxy::fault::Fault;
 use proxy::http::write::Recorded;
@@ -81,24 +83,39 @@ pub(crate) enum Acquired<R: Runtime> {
     Http2(h2::StreamBackend<R>),
 }
 
-/// A connection or stream for `forward`, by `limit` if there is one. `repeatable` as the request is.
+/// Where a request goes: an endpoint of a backend, for what came by a listener.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Destination<'d> {
+    pub(crate) backend: &'d epoch::Backend,
+    pub(crate) address: SocketAddr,
+    pub(crate) listener: &'d Listener,
+}
+
+impl<'d> From<&Forward<'d>> for Destination<'d> {
+    fn from(forward: &Forward<'d>) -> Self {
+        let Forward { backend, address, listener, .. } = *forward;
+        Self { backend, address, listener }
+    }
+}
+
+/// A connection or stream to `to`, by `limit` if there is one. `repeatable` as the request is.
 pub(crate) async fn acquire<R: Runtime>(
     shard: &Rc<Shard<R>>,
     installed: &Installed,
-    forward: &Forward<'_>,
+    to: Destination<'_>,
     repeatable: bool,
     now: Instant,
     limit: Option<Instant>,
 ) -> Result<Acquired<R>, Fault> {
-    match forward.backend.protocol {
+    match to.backend.protocol {
         BackendProtocol::Http1 => {
-            let origin = Origin::of(shard, forward, Alpn::Http1)?;
+            let origin = Origin::of(shard, to, Alpn::Http1)?;
             let acquired =
                 h1::Connection::acquire(shard, installed, origin, repeatable, now, limit);
             acquired.await.map(Acquired::Http1)
         }
         BackendProtocol::Http2 => {
-            let origin = Origin::of(shard, forward, Alpn::Http2)?;
+            let origin = Origin::of(shard, to, Alpn::Http2)?;
             let acquired = h2::pool::acquire(shard, installed, origin, limit);
             Box::pin(acquired).await.map(Acquired::Http2)
         }

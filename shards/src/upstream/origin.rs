@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use proxy::epoch::{Backend, Listener};
-use proxy::exchange::Forward;
 use proxy::fault::Fault;
 use proxy::tls::{Alpn, Identity};
 use runtime::Runtime;
 
+use super::Destination;
 use crate::shard::Shard;
 
 /// An endpoint and the way to speak to it.
@@ -33,14 +33,14 @@ pub(crate) struct Key {
 }
 
 impl Origin {
-    /// The origin that a request with `alpn` is forwarded to.
+    /// The origin of a request that goes there with `alpn`.
     pub(crate) fn of<R: Runtime>(
         shard: &Shard<R>,
-        forward: &Forward<'_>,
+        to: Destination<'_>,
         alpn: Alpn,
     ) -> Result<Self, Fault> {
-        let identity = identity(shard, forward.backend, forward.listener, alpn)?;
-        Ok(Self { address: forward.address, identity })
+        let identity = identity(shard, to.backend, to.listener, alpn)?;
+        Ok(Self { address: to.address, identity })
     }
 
     pub(crate) fn key(&self) -> Key {

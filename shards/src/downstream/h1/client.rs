@@ -140,6 +140,14 @@ impl<R: Runtime> Inlet for Body<'_, R> {
 }
 
 impl<R: Runtime> Respond for Framed<Writer<R>> {
+    async fn proceed(&mut self) -> io::Result<()> {
+        self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        let sent = self.sent;
+        self.flush().await?;
+        self.sent = sent; // Only the final response counts.
+        Ok(())
+    }
+
     async fn interim(&mut self, forward: &Forward<'_>, response: &ResponseHead) -> io::Result<()> {
         forward.write_interim(response, &mut Text(&mut self.out));
         let sent = self.sent;
@@ -162,7 +170,7 @@ impl<R: Runtime> Respond for Framed<Writer<R>> {
     async fn answer(&mut self, answer: &Answer<'_>) -> io::Result<()> {
         self.out.clear();
         answer.write_head(&mut Text(&mut self.out));
-        self.out.extend_from_slice(answer.body().as_bytes());
+        self.out.extend_from_slice(answer.body());
         self.sent = 0;
         self.flush().await
     }

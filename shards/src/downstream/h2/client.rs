@@ -144,7 +144,7 @@ impl<R: Runtime> Respond for Outgoing<R, RequestHead> {
             answer.write_head(out);
         })
         .await?;
-        if body.is_empty() { Ok(()) } else { self.write(body.as_bytes(), true).await }
+        if body.is_empty() { Ok(()) } else { self.write(body, true).await }
     }
 
     /// Its end says so.
