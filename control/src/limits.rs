@@ -211,9 +211,9 @@ fn h2() -> Vec<Limit> {
     ]
 }
 
-/// How often something is done.
+/// How often something is done, and what stands in front of a connection.
 fn attempts() -> Vec<Limit> {
-    use Value::Count;
+    use Value::{Bytes, Count};
     vec![
         limit(
             "MIRRORS_IN_FLIGHT_MAX",
@@ -224,6 +224,16 @@ fn attempts() -> Vec<Limit> {
             "RETRY_ATTEMPTS_MAX",
             Count(l::RETRY_ATTEMPTS_MAX.into(), "retries a request"),
             "a rule whose retry asks for more is refused",
+        ),
+        limit(
+            "PROXY_LINE_BYTES_MAX",
+            Bytes(l::PROXY_LINE_BYTES_MAX as u64),
+            "a longer PROXY protocol header of version 1 is refused",
+        ),
+        limit(
+            "PROXY_HEADER_BYTES_MAX",
+            Bytes(l::PROXY_HEADER_BYTES_MAX as u64),
+            "a longer PROXY protocol header of version 2 is refused",
         ),
         limit(
             "STREAM_ATTEMPTS_MAX",

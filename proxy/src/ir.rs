@@ -492,6 +492,26 @@ impl Timeouts {
     }
 }
 
+impl ProxySources {
+    /// Whether `peer` is among them.
+    #[must_use]
+    pub fn contains(&self, peer: IpAddr) -> bool {
+        self.0.iter().any(|&(network, prefix)| is_within(peer.to_canonical(), network, prefix))
+    }
+}
+
+fn is_within(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
+    let equal = |a: u128, b: u128, bits: u32| {
+        let away = bits.saturating_sub(u32::from(prefix));
+        away >= bits || a >> away == b >> away
+    };
+    match (address, network) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => equal(a.to_bits().into(), b.to_bits().into(), 32),
+        (IpAddr::V6(a), IpAddr::V6(b)) => equal(a.to_bits(), b.to_bits(), 128),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    }
+}
+
 impl Hostname {
     /// Whether `host` (lower case, no port) is covered by this hostname.
     #[must_use]

@@ -21,6 +21,7 @@ pub mod h2;
 pub mod http;
 pub mod ir;
 pub mod limits;
+pub mod proxy_protocol;
 pub mod stream;
 pub mod table;
 pub mod tls;

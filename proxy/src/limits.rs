@@ -85,6 +85,10 @@ pub const UDP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Endpoints that one TCP or TLS stream is tried at.
 pub const STREAM_ATTEMPTS_MAX: u16 = 3;
+/// A PROXY protocol header of version 1 (bytes), as the protocol bounds it.
+pub const PROXY_LINE_BYTES_MAX: usize = 107;
+/// A PROXY protocol header of version 2 with all its fields (bytes).
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;
 /// A drain ends after this time.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
