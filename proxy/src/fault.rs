@@ -47,6 +47,8 @@ pub enum Fault {
     NoRoute,
     /// The rule's CORS filter answers a preflight.
     Preflight,
+    /// A peer that must send a PROXY protocol header sent none, or a malformed one.
+    ProxyHeader,
     /// The rule answers by a redirect.
     Redirect(u16),
     /// The exchange took longer than the rule allows.
@@ -67,7 +69,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault once, with representative statuses, for documentation and tests.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::AuthBodyTooLarge,
         Self::AuthDenied(403),
         Self::AuthFailed,
@@ -87,6 +89,7 @@ impl Fault {
         Self::NoEndpoints,
         Self::NoRoute,
         Self::Preflight,
+        Self::ProxyHeader,
         Self::Redirect(302),
         Self::RequestTimeout,
         Self::StreamIdle,
@@ -120,6 +123,7 @@ impl Fault {
             Self::NoEndpoints => "no_endpoints",
             Self::NoRoute => "no_route",
             Self::Preflight => "cors_preflight",
+            Self::ProxyHeader => "proxy_header",
             Self::Redirect(_) => "redirect",
             Self::RequestTimeout => "request_timeout",
             Self::StreamIdle => "stream_idle",
@@ -155,6 +159,7 @@ impl Fault {
             Self::Preflight => Some(204),
             Self::ClientGone
             | Self::ClientTooSlow
+            | Self::ProxyHeader
             | Self::StreamIdle
             | Self::TlsHandshake
             | Self::UpstreamTruncated => None,
@@ -199,6 +204,7 @@ impl Fault {
             | Self::NoEndpoints
             | Self::NoRoute
             | Self::Preflight
+            | Self::ProxyHeader
             | Self::Redirect(_)
             | Self::RequestTimeout
             | Self::StreamIdle
@@ -239,6 +245,9 @@ impl Fault {
             Self::NoEndpoints => "The backend has no ready endpoint.",
             Self::NoRoute => "No rule matches the request, or no route takes the stream.",
             Self::Preflight => "A CORS filter answered a preflight request.",
+            Self::ProxyHeader => {
+                "A peer that must begin with a PROXY protocol header sent none, or a malformed one."
+            }
             Self::Redirect(_) => "A RequestRedirect filter answered.",
             Self::RequestTimeout => "The exchange took longer than the rule's `timeouts.request`.",
             Self::StreamIdle => "Nothing moved on a TCP or TLS stream for the idle limit.",

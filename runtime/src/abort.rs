@@ -6,8 +6,13 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::RawFd;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::rc::Rc;
+
+use socket2::SockRef;
+
+use crate::socket::canonical;
 
 const GONE: RawFd = -1;
 /// Enough of `struct tcp_info` to hold `tcpi_bytes_acked`, which is at byte 120 on Linux.
@@ -59,6 +64,19 @@ impl Abort {
         // SAFETY: `look` is one entry and outlives the call, which does not wait.
         let found = unsafe { libc::poll(&raw mut look, 1, 0) };
         fd == GONE || found > 0
+    }
+
+    /// Our address of the connection; `None` when it is gone.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        let fd = self.fd.get();
+        if fd == GONE {
+            return None;
+        }
+        // SAFETY: as in `abort`: `fd` is open and ours for as long as this runs.
+        let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+        let address = SockRef::from(&socket).local_addr().ok()?.as_socket()?;
+        Some(canonical(address))
     }
 
     /// Bytes that the peer has acknowledged so far (TCP only); `None` when the connection is gone.

@@ -72,6 +72,18 @@ impl Input {
         self.block.take()
     }
 
+    /// All unread bytes as one block; `None` if there are none.
+    pub(crate) fn take(&mut self) -> Option<Buf> {
+        if self.is_empty() {
+            return None;
+        }
+        self.take_block().or_else(|| {
+            let block = Buf::from(self.bytes());
+            self.consume(block.len());
+            Some(block)
+        })
+    }
+
     /// Empties the vector and gives large memory back: an idle connection holds none.
     fn release(&mut self) {
         self.start = 0;

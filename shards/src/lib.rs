@@ -7,6 +7,7 @@
 
 mod accept;
 mod access_log;
+mod arrival;
 mod capture;
 mod cipher;
 mod cut;

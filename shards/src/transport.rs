@@ -34,12 +34,13 @@ pub(crate) fn halves<R: Runtime>(sink: R::Sink, stream: R::Stream) -> (SendHalf<
 }
 
 /// Shakes hands on a plain connection; from then on both halves speak through `session`. Plaintext
-/// that came with the last message is in `input`.
+/// that came with the last message is in `input`, where what came before the handshake is taken from.
 pub(crate) async fn secure<R: Runtime>(
     (send, recv): (&mut SendHalf<R>, &mut RecvHalf<R>),
     session: &Rc<RefCell<Session>>,
     input: &mut Input,
 ) -> Result<Secured, Insecure> {
+    let mut early = input.take();
     loop {
         // A request that is here already will have an answer: what is left to say goes with that.
         let is_asked = !input.is_empty() && session.borrow().kind() == Some(ListenerKind::Http);
@@ -55,7 +56,10 @@ pub(crate) async fn secure<R: Runtime>(
         if session.borrow().is_established() {
             break;
         }
-        let buf = recv.stream.recv(Size::Small).await?;
+        let buf = match early.take() {
+            Some(early) => early,
+            None => recv.stream.recv(Size::Small).await?,
+        };
         if buf.is_empty() {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }

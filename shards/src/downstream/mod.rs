@@ -21,7 +21,7 @@ mod tls;
 mod tunnel;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -32,13 +32,14 @@ use runtime::{Abort, Buf, Runtime, Size};
 
 use self::origin::Origin;
 use self::tls::Greeting;
+use crate::arrival::{Arrival, Peer};
 use crate::deadline::Deadline;
 use crate::framed::{Framed, Outlet};
 use crate::input::Input;
 use crate::install::PortKey;
 use crate::shard::Shard;
 use crate::stream::{self, Kind, Record};
-use crate::transport::{self, RecvHalf, SendHalf};
+use crate::transport::{RecvHalf, SendHalf};
 
 /// A client connection.
 pub(crate) struct Downstream<R: Runtime> {
@@ -75,55 +76,53 @@ pub(crate) struct Writer<R: Runtime> {
 pub(crate) async fn serve<R: Runtime>(
     shard: Rc<Shard<R>>,
     port: PortKey,
-    (sink, stream, peer): (R::Sink, R::Stream, SocketAddr),
+    connection: (R::Sink, R::Stream, SocketAddr),
 ) {
-    let (send, recv) = transport::halves(sink, stream);
+    if let Some(arrival) = Arrival::receive(&shard, port, connection).await {
+        greet(&shard, port, arrival).await;
+    }
+    shard.connection_closed();
+}
+
+async fn greet<R: Runtime>(shard: &Rc<Shard<R>>, port: PortKey, arrival: Arrival<R>) {
+    let Arrival { send, recv, input, peer } = arrival;
     let abort = recv.abort_handle();
     let mut client = Downstream {
-        reader: Reader {
-            deadline: shard.deadlines.register(abort.clone()),
-            half: recv,
-            input: Input::default(),
-        },
+        reader: Reader { deadline: shard.deadlines.register(abort.clone()), half: recv, input },
         writer: Framed::new(Writer {
             half: send,
             stall: shard.deadlines.register(abort.clone()),
             stall_window: shard.installed().epoch.settings.timeouts.response_stall,
             abort,
         }),
-        origin: Origin {
-            address: peer.ip().to_canonical().to_string(),
-            port,
-            is_tls: false,
-            sni: None,
-        },
+        origin: Origin { address: peer.ip().to_string(), port, is_tls: false, sni: None },
         served: 0,
         last: None,
         is_h2: false,
     };
-    match Box::pin(client.handshake(&shard)).await {
-        Greeting::Http => match client.version(&shard).await {
-            Some(Version::Http2) => Box::pin(h2::serve(&shard, client)).await,
+    match Box::pin(client.handshake(shard)).await {
+        Greeting::Http => match client.version(shard).await {
+            Some(Version::Http2) => Box::pin(h2::serve(shard, client)).await,
             Some(Version::Http10 | Version::Http11) => {
-                h1::serve(&shard, &mut client).await;
+                h1::serve(shard, &mut client).await;
                 if client.origin.is_tls {
                     Box::pin(client.writer.outlet.tell()).await;
                 }
             }
             None => {}
         },
-        Greeting::Stream(kind) => Box::pin(relay(&shard, client, kind, peer.ip())).await,
+        Greeting::Stream(kind) => Box::pin(relay(shard, client, kind, peer)).await,
         Greeting::Over => {}
     }
-    shard.connection_closed();
 }
 
 /// Hands the connection over to be relayed whole.
-async fn relay<R: Runtime>(shard: &Rc<Shard<R>>, client: Downstream<R>, kind: Kind, peer: IpAddr) {
+async fn relay<R: Runtime>(shard: &Rc<Shard<R>>, client: Downstream<R>, kind: Kind, peer: Peer) {
     let Downstream { reader, writer, origin, .. } = client;
     let (send, recv, input) = (writer.outlet.half, reader.half, reader.input);
-    let record = Record::start(kind, peer.to_canonical(), origin.sni, R::now());
-    stream::run(shard, stream::Client { send, recv, input, port: origin.port }, record).await;
+    let record = Record::start(kind, peer.ip(), origin.sni, R::now());
+    let client = Arrival { send, recv, input, peer };
+    stream::run(shard, origin.port, client, record).await;
 }
 
 impl<R: Runtime> Downstream<R> {

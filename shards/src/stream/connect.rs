@@ -14,12 +14,13 @@ use proxy::tls::Alpn;
 use runtime::Runtime;
 
 use super::Record;
+use crate::arrival::Peer;
 use crate::input::Input;
 use crate::install::{Installed, PortKey};
 use crate::shard::Shard;
 use crate::transport::{RecvHalf, SendHalf};
 use crate::upstream::open::{self, Opened};
-use crate::upstream::origin::{Origin, identity};
+use crate::upstream::origin::{Origin, announcement, identity};
 
 /// A connection to an endpoint.
 pub(super) struct Server<R: Runtime> {
@@ -43,6 +44,7 @@ pub(super) struct Load<R: Runtime> {
 pub(super) async fn reach<R: Runtime>(
     shard: &Rc<Shard<R>>,
     port: PortKey,
+    client: &Peer,
     record: &mut Record,
 ) -> Result<Server<R>, Fault> {
     let installed = shard.installed();
@@ -57,7 +59,7 @@ pub(super) async fn reach<R: Runtime>(
     loop {
         record.attempts += 1;
         record.endpoint = Some(pick.address);
-        let fault = match connect(shard, &installed, listener, &pick).await {
+        let fault = match connect(shard, (&installed, listener), client, &pick).await {
             Ok(server) => return Ok(server),
             Err(fault) => fault,
         };
@@ -76,17 +78,15 @@ fn listener<'i>(installed: &'i Installed, port: PortKey, record: &Record) -> Opt
 
 async fn connect<R: Runtime>(
     shard: &Rc<Shard<R>>,
-    installed: &Installed,
-    listener: &Listener,
+    (installed, listener): (&Installed, &Listener),
+    client: &Peer,
     pick: &Pick<'_>,
 ) -> Result<Server<R>, Fault> {
     let mut load = Load::begin(shard, pick.endpoint);
-    if pick.backend.proxy_protocol.is_some() {
-        return Err(Fault::BackendInvalid);
-    }
+    let announced = announcement(pick.backend, client)?;
     let identity = identity(shard, pick.backend, listener, Alpn::Nothing)?;
     let origin = Origin { address: pick.address, identity };
-    let opened = open::open(shard, installed, &origin, None).await;
+    let opened = open::open_behind(shard, installed, &origin, None, announced).await;
     let Opened { send, recv, input, .. } = opened.inspect_err(|fault| load.failed(*fault))?;
     load.answered();
     Ok(Server { send, recv, input, load, slot: listener.slot })

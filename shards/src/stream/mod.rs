@@ -19,20 +19,9 @@ use runtime::Runtime;
 
 use self::connect::Server;
 use self::relay::{End, Flow};
-use crate::input::Input;
+use crate::arrival::Arrival;
 use crate::install::PortKey;
 use crate::shard::Shard;
-use crate::transport::{self, RecvHalf, SendHalf};
-
-/// A client connection that is to be relayed.
-pub(crate) struct Client<R: Runtime> {
-    pub(crate) send: SendHalf<R>,
-    pub(crate) recv: RecvHalf<R>,
-    /// What was received of it already.
-    pub(crate) input: Input,
-    /// The port that it arrived on.
-    pub(crate) port: PortKey,
-}
 
 /// What is relayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,23 +56,25 @@ pub(crate) struct Record {
 pub(crate) async fn serve<R: Runtime>(
     shard: Rc<Shard<R>>,
     port: PortKey,
-    (sink, stream, peer): (R::Sink, R::Stream, SocketAddr),
+    connection: (R::Sink, R::Stream, SocketAddr),
 ) {
-    let (send, recv) = transport::halves(sink, stream);
-    let client = Client { send, recv, input: Input::default(), port };
-    let record = Record::start(Kind::Tcp, peer.ip().to_canonical(), None, R::now());
-    run(&shard, client, record).await;
+    let now = R::now();
+    if let Some(client) = Arrival::receive(&shard, port, connection).await {
+        let record = Record::start(Kind::Tcp, client.peer.ip(), None, now);
+        run(&shard, port, client, record).await;
+    }
     shard.connection_closed();
 }
 
-/// Relays `client` to its end, and counts it.
+/// Relays `client`, which arrived on `port`, to its end, and counts it.
 pub(crate) async fn run<R: Runtime>(
     shard: &Rc<Shard<R>>,
-    mut client: Client<R>,
+    port: PortKey,
+    mut client: Arrival<R>,
     mut record: Record,
 ) {
     let abort = client.recv.abort_handle();
-    match Box::pin(connect::reach(shard, client.port, &mut record)).await {
+    match Box::pin(connect::reach(shard, port, &client.peer, &mut record)).await {
         Ok(server) => {
             record.connected = Some(R::now());
             let Server { mut send, mut recv, mut input, load, slot } = server;

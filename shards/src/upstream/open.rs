@@ -34,6 +34,17 @@ pub(crate) async fn open<R: Runtime>(
     origin: &Origin,
     limit: Option<Instant>,
 ) -> Result<Opened<R>, Fault> {
+    open_behind(shard, installed, origin, limit, None).await
+}
+
+/// The same, with `announced` in front of everything else.
+pub(crate) async fn open_behind<R: Runtime>(
+    shard: &Shard<R>,
+    installed: &Installed,
+    origin: &Origin,
+    limit: Option<Instant>,
+    announced: Option<Vec<u8>>,
+) -> Result<Opened<R>, Fault> {
     let timeouts = &installed.epoch.settings.timeouts;
     let by = |deadline: Instant| limit.map_or(deadline, |limit| limit.min(deadline));
     let deadline = by(R::now() + timeouts.connect);
@@ -45,6 +56,9 @@ pub(crate) async fn open<R: Runtime>(
     shard.recorder.upstream_opened();
     let (send, recv) = transport::halves(sink, stream);
     let mut opened = Opened { abort: recv.abort_handle(), send, recv, input: Input::default() };
+    if let Some(header) = announced {
+        opened.send.send(header).await.map_err(|_| Fault::ConnectFailed)?;
+    }
     if let Some(identity) = &origin.identity {
         let deadline = by(R::now() + timeouts.tls_handshake);
         Box::pin(secure(&mut opened, identity, deadline)).await?;

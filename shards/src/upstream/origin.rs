@@ -10,10 +10,12 @@ use std::rc::Rc;
 
 use proxy::epoch::{Backend, Listener};
 use proxy::fault::Fault;
+use proxy::proxy_protocol;
 use proxy::tls::{Alpn, Identity};
 use runtime::Runtime;
 
 use super::Destination;
+use crate::arrival::Peer;
 use crate::shard::Shard;
 
 /// An endpoint and the way to speak to it.
@@ -60,4 +62,13 @@ pub(crate) fn identity<R: Runtime>(
     let certificate = listener.client_certificate.as_ref();
     let identity = shard.identities.borrow_mut().get(tls, certificate, alpn);
     identity.map(Some).map_err(|error| Fault::UpstreamTls(error.reason()))
+}
+
+/// The PROXY protocol header that a connection to `backend` for `client` begins with, if any does.
+/// Such a connection is this client's alone.
+pub(crate) fn announcement(backend: &Backend, client: &Peer) -> Result<Option<Vec<u8>>, Fault> {
+    let Some(version) = backend.proxy_protocol else { return Ok(None) };
+    let mut header = Vec::new();
+    proxy_protocol::write(version, client.ends().ok_or(Fault::ClientGone)?, &mut header);
+    Ok(Some(header))
 }
