@@ -249,3 +249,36 @@ spec: {controllerName: ringway.dev/gateway-controller}
     assert_eq!(before.ir, after.ir);
     assert_eq!(versions(&after), Some((ConditionStatus::False, Reason::UnsupportedVersion)));
 }
+
+/// A value of an annotation that files refuse, as a cluster may hold it.
+#[test]
+fn a_proxy_protocol_annotation_that_cannot_be_read_closes_what_it_is_said_of() {
+    let annotated = |kind: &str, key: &str, value: &str| {
+        let text = OBJECTS.split("---").find(|text| text.contains(&format!("kind: {kind}\n")));
+        let text = text.unwrap();
+        let annotation = format!("{key}: {value:?}");
+        match text.contains("annotations: {") {
+            true => text.replace("annotations: {", &format!("annotations: {{{annotation}, ")),
+            false => {
+                text.replace("metadata: {", &format!("metadata: {{annotations: {{{annotation}}}, "))
+            }
+        }
+    };
+    for (key, value, ports) in [
+        ("ringway.dev/proxy-protocol-from", "10.0.0.0/8", 2),
+        ("ringway.dev/proxy-protocol-from", "x", 0),
+        ("ringway.dev/proxy-protocol-from.8080", "x", 1),
+        ("ringway.dev/proxy-protocol-from.x", "10.0.0.0/8", 2),
+    ] {
+        let text = annotated("Gateway", key, value);
+        let (_, after) = edited(|store| put(store, &text));
+        assert_eq!(after.ir.ports.len(), ports, "{key} {value}");
+        assert_eq!(after.problems.is_empty(), ports == 2 && !key.ends_with(".x"), "{key} {value}");
+    }
+    for value in ["v1", "v3"] {
+        let text = annotated("Service", "ringway.dev/proxy-protocol", value);
+        let (before, after) = edited(|store| put(store, &text));
+        assert_eq!((before.ir.backends.len(), after.ir.backends.len()), (1, 0), "{value}");
+        assert_eq!(after.problems.len(), 1, "an HTTPRoute has no connection of one client");
+    }
+}

@@ -121,6 +121,7 @@ fn ports(gateways: &[Planned], attached: Vec<Attached>, is_anywhere: bool) -> Ve
         let Some(protocol) = listener.protocol.filter(|_| gateway.serves(listener)) else {
             continue;
         };
+        let proxies = &listener.proxies;
         let listener = ir::Listener {
             name: Arc::clone(&listener.full_name),
             port: listener.port,
@@ -139,7 +140,7 @@ fn ports(gateways: &[Planned], attached: Vec<Attached>, is_anywhere: bool) -> Ve
                     is_anywhere,
                     port,
                     protocol,
-                    proxy_protocol: None,
+                    proxy_protocol: proxies.clone(),
                     listeners: Vec::new(),
                 });
             entry.listeners.push(listener.clone());
@@ -296,7 +297,8 @@ fn problems(
         let faults = gateway.fault.iter().chain(&gateway.unassigned);
         let faults = faults.chain(&gateway.unresolved).chain(listeners);
         let own = faults.map(|fault| Problem::of(Kind::Gateway, &gateway.name, fault));
-        let told = gateway::ignored(&gateway.object).into_iter();
+        let strays = gateway.proxies.strays.iter().cloned();
+        let told = gateway::ignored(&gateway.object).into_iter().chain(strays);
         let told = told.map(|fault| Problem::of(Kind::Gateway, &gateway.name, &fault));
         let sets = gateway.sets.iter().flat_map(|set| {
             set.faults().map(|fault| Problem::of(Kind::ListenerSet, &set.name, fault))

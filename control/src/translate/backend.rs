@@ -9,6 +9,7 @@ use proxy::ir;
 use super::attach::Routes;
 use super::backend_tls::Policies;
 use super::grant::{self, Reference};
+use super::proxy_protocol::{self, TO_ANNOTATION};
 use super::reach::Reach;
 use super::status::{Problem, Reason};
 use super::{Fault, same};
@@ -98,6 +99,13 @@ pub(super) fn resolve(
         let message = format!("port {port} of Service {name} {what}");
         Fault::new(Reason::UnsupportedProtocol, format!("{field}.port"), message)
     })?;
+    if transport == Transport::Tcp
+        && let Some(why) = unannounced(referrer.kind, &service)
+    {
+        let message = format!("annotation {TO_ANNOTATION} of Service {name}: {why}");
+        let field = format!("{field}.name");
+        return Err(Fault::new(Reason::UnsupportedProtocol, field, message).into());
+    }
     let tls = policy.map(|policy| policy.tls.clone()).transpose().map_err(Barrier::Policy)?;
     let suffix = match (transport, protocol) {
         (Transport::Udp, _) => "/udp",
@@ -106,6 +114,24 @@ pub(super) fn resolve(
     };
     let key = format!("{name}:{port}{suffix}").into();
     Ok(Target { key, service, port, transport, protocol, tls })
+}
+
+/// Why connections to a Service cannot begin with the PROXY protocol header that it asks for.
+fn unannounced(route: Kind, service: &Service) -> Option<String> {
+    match proxy_protocol::version(&service.metadata) {
+        Ok(None) => None,
+        Ok(Some(_)) if is_stream(route) => None,
+        Ok(Some(_)) => Some(format!(
+            "connections for {}s are shared by clients, so that none can begin with one client's header: use a TCPRoute or a TLSRoute, or read X-Forwarded-For",
+            route.as_str()
+        )),
+        Err(why) => Some(why),
+    }
+}
+
+/// Whether a kind of route relays bytes and never reads them.
+fn is_stream(route: Kind) -> bool {
+    matches!(route, Kind::TcpRoute | Kind::TlsRoute | Kind::UdpRoute)
 }
 
 /// The port of this transport, or else one of this number.
@@ -190,7 +216,7 @@ fn spoken(
         let (kind, wanted) = (route.as_str(), transport.name());
         return Err(format!("speaks {other}, but a {kind} leads to {wanted}"));
     }
-    if matches!(route, Kind::TcpRoute | Kind::TlsRoute | Kind::UdpRoute) {
+    if is_stream(route) {
         return Ok(Http1);
     }
     let own = if route == Kind::GrpcRoute { Http2 } else { Http1 };
@@ -326,7 +352,11 @@ fn translate(snapshot: &Snapshot, target: &Target, cache: &BackendCache) -> (ir:
     let protocol = target.protocol;
     let websocket = protocol == ir::BackendProtocol::Http1;
     let tls = target.tls.clone();
-    (ir::Backend { websocket, protocol, tls, endpoints, ..ir::Backend::default() }, is_barred)
+    let proxy_protocol = match target.transport {
+        Transport::Tcp => proxy_protocol::version(&service.metadata).unwrap_or_default(),
+        Transport::Udp => None,
+    };
+    (ir::Backend { websocket, protocol, tls, proxy_protocol, endpoints }, is_barred)
 }
 
 /// Entries that cannot be read are left out here; reading the file refuses them.

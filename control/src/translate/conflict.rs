@@ -5,12 +5,14 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use proxy::ir::{self, Hostname};
 
 use super::address::Site;
 use super::gateway::Planned;
 use super::listener::Listener;
+use super::proxy_protocol::FROM_ANNOTATION;
 use super::status::Reason;
 use super::{Fault, hostname};
 use crate::api::{Kind, Name, Protocol};
@@ -84,6 +86,7 @@ enum Socket {
 /// Who claimed a socket first, with which protocol, and who claimed which hostnames on it.
 struct Claim {
     protocol: ir::Protocol,
+    proxies: Option<Arc<ir::ProxySources>>,
     owner: Owner,
     hostnames: HashMap<Option<Hostname>, (Protocol, Owner)>,
 }
@@ -144,6 +147,7 @@ fn settle(
         for socket in sockets(gateway, site, listener) {
             let claim = claims.entry(socket).or_insert_with(|| Claim {
                 protocol,
+                proxies: listener.proxies.clone(),
                 owner: owner.clone(),
                 hostnames: HashMap::new(),
             });
@@ -165,6 +169,13 @@ fn of_claim(claim: &Claim, own: &Owner, listener: &Listener) -> Option<Fault> {
     if let Some((alone, how)) = port_conflict(listener, claim.protocol) {
         let by = told(&claim.owner, own);
         let message = format!("port {port}{alone} is used{how} by {by}: change the port");
+        return Some(Fault::new(Reason::ProtocolConflict, listener.field("port"), message));
+    }
+    if claim.proxies != listener.proxies {
+        let by = told(&claim.owner, own);
+        let message = format!(
+            "port {port} is used with another {FROM_ANNOTATION} by {by}: change the port or the annotation"
+        );
         return Some(Fault::new(Reason::ProtocolConflict, listener.field("port"), message));
     }
     let (declared, owner) = claim.hostnames.get(&listener.hostname)?;

@@ -10,6 +10,7 @@ use super::class::{Classes, Verdict};
 use super::frontend::Frontend;
 use super::listener::{self, Listener, Owner};
 use super::listener_set::{self, PlannedSet};
+use super::proxy_protocol::Proxies;
 use super::status::{Address, Problem, Reason};
 use super::{Fault, conflict, hostname};
 use crate::api::{self, Gateway, Kind, Name};
@@ -33,6 +34,8 @@ pub(super) struct Planned {
     pub unassigned: Option<Fault>,
     /// What it asks of clients under TLS.
     pub frontend: Frontend,
+    /// Who speaks the PROXY protocol to its listeners and those of its ListenerSets.
+    pub proxies: Proxies,
     /// What it shows to backends that it speaks TLS to.
     pub client_certificate: Option<Arc<ir::Certificate>>,
     /// What is wrong with that, if something is; it keeps nothing from being served.
@@ -85,7 +88,8 @@ pub(super) fn plan(snapshot: &Snapshot, classes: &Classes) -> (Vec<Planned>, Vec
 
 fn plan_one(snapshot: &Snapshot, name: &Name, object: &Arc<Gateway>) -> Planned {
     let frontend = Frontend::plan(snapshot, name, &object.spec.tls.frontend);
-    let owner = Owner { kind: Kind::Gateway, name, frontend: &frontend };
+    let proxies = Proxies::of(object);
+    let owner = Owner { kind: Kind::Gateway, name, frontend: &frontend, proxies: &proxies };
     let specs = object.spec.listeners.iter().enumerate();
     let mut listeners: Vec<_> =
         specs.map(|(index, spec)| listener::plan(snapshot, owner, spec, index)).collect();
@@ -99,6 +103,7 @@ fn plan_one(snapshot: &Snapshot, name: &Name, object: &Arc<Gateway>) -> Planned 
         fault: unsupported(object),
         unassigned: None,
         frontend,
+        proxies,
         client_certificate,
         unresolved,
         listeners,

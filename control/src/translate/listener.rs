@@ -6,6 +6,7 @@ use proxy::ir;
 
 use super::frontend::Frontend;
 use super::grant::{self, Reference};
+use super::proxy_protocol::Proxies;
 use super::scope::Scope;
 use super::status::{Condition, ConditionType, Reason};
 use super::{Fault, hostname};
@@ -22,9 +23,20 @@ pub(super) struct Owner<'o> {
     pub name: &'o Name,
     /// What the Gateway asks of clients under TLS.
     pub frontend: &'o Frontend,
+    /// Who speaks the PROXY protocol to the Gateway.
+    pub proxies: &'o Proxies,
 }
 
 impl Owner<'_> {
+    /// A fault of the Gateway as this owner is told of it: a ListenerSet has no such field.
+    fn told(self, fault: Fault, listener: usize) -> Fault {
+        let field = match self.kind {
+            Kind::Gateway => fault.field,
+            _ => format!("spec.listeners[{listener}].protocol"),
+        };
+        Fault { field, ..fault }
+    }
+
     /// The listener's name in metrics and logs.
     fn full_name(self, listener: &str) -> String {
         match self.kind {
@@ -53,6 +65,8 @@ pub(super) struct Listener {
     pub protocol: Option<ir::Protocol>,
     /// The hostname it claims; none with a protocol that knows no hostnames.
     pub hostname: Option<ir::Hostname>,
+    /// Who begins connections with a PROXY protocol header.
+    pub proxies: Option<Arc<ir::ProxySources>>,
     /// Whether it ends TLS, so that it cannot serve without a certificate.
     pub terminates: bool,
     /// Certificates that can be used.
@@ -186,6 +200,7 @@ pub(super) fn plan(
         protocol,
         hostname: claim.and_then(hostname::parse),
         terminates: protocol == Some(ir::Protocol::Tls) && mode(spec) != &TlsMode::Passthrough,
+        proxies: None,
         tls: None,
         scope: Scope::of(&namespaces.from, namespaces.selector.as_ref(), &owner.name.namespace),
         kinds: Vec::new(),
@@ -196,6 +211,7 @@ pub(super) fn plan(
     };
     listener.refusal = refusal(spec, &listener);
     read_kinds(spec, &mut listener);
+    read_proxies(owner, &mut listener);
     if listener.terminates && listener.refusal.is_none() {
         read_certificates(snapshot, owner, spec, &mut listener);
         // "All Listeners handling HTTPS traffic": TLS listeners ask nobody.
@@ -258,6 +274,18 @@ fn refusal(spec: &api::Listener, listener: &Listener) -> Option<Fault> {
         return refuse("tls.mode", message);
     }
     None
+}
+
+/// Who speaks the PROXY protocol to the listener; only TCP carries it.
+fn read_proxies(owner: Owner<'_>, listener: &mut Listener) {
+    let Some((port, Transport::Tcp)) = listener.socket() else { return };
+    match owner.proxies.at(port) {
+        Ok(proxies) => listener.proxies = proxies,
+        Err(fault) => {
+            let index = listener.index;
+            listener.refusal.get_or_insert_with(|| owner.told(fault, index));
+        }
+    }
 }
 
 /// The kinds of routes that a protocol takes.
@@ -336,11 +364,8 @@ fn read_certificates(
 /// is told at the listener that needs them.
 fn read_clients(owner: Owner<'_>, listener: &mut Listener) {
     let clients = owner.frontend.of(listener.port);
-    let field = listener.field("protocol");
-    let own = |fault: &Fault| match owner.kind {
-        Kind::Gateway => fault.clone(),
-        _ => Fault { field: field.clone(), ..fault.clone() },
-    };
+    let index = listener.index;
+    let own = |fault: &Fault| owner.told(fault.clone(), index);
     listener.unresolved.extend(clients.unresolved.iter().map(own));
     listener.refusal = clients.refusal.as_ref().map(own);
     if let Some(tls) = &mut listener.tls {

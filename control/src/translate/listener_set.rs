@@ -73,7 +73,7 @@ fn plan_one(
     };
     if scope.admits(snapshot, &name.namespace) {
         let frontend = &gateway.frontend;
-        let owner = Owner { kind: Kind::ListenerSet, name, frontend };
+        let owner = Owner { kind: Kind::ListenerSet, name, frontend, proxies: &gateway.proxies };
         let specs = object.spec.listeners.iter().enumerate();
         set.listeners =
             specs.map(|(index, spec)| listener::plan(snapshot, owner, spec, index)).collect();

@@ -30,6 +30,7 @@ mod listener_set;
 mod matching;
 mod parent;
 mod pool;
+pub(crate) mod proxy_protocol;
 mod reach;
 mod rival;
 mod route;

@@ -1,9 +1,12 @@
 //! The API's rules across fields, which the CRDs state in CEL, and ours for annotations.
 
+mod listener;
+
 use super::Finding;
 use super::format::Format;
 use crate::api::Kind;
 use crate::resolve::ENDPOINTS_ANNOTATION;
+use crate::translate::proxy_protocol;
 use crate::yaml::{Node, quote};
 
 /// Applies the rules of `kind`. Looks only at what has the right shape; the rest is reported by
@@ -38,114 +41,6 @@ impl Rules<'_> {
     fn add(&mut self, field: &str, what: impl Into<String>) {
         let at = self.object.locate(field);
         self.findings.push(Finding { at, field: field.to_owned(), what: what.into() });
-    }
-
-    fn gateway(&mut self) {
-        self.listeners();
-        let spec = self.object.get("spec");
-        if let Some(namespaces) = self.object.at_path(&["spec", "allowedListeners", "namespaces"]) {
-            self.namespaces(namespaces, "spec.allowedListeners.namespaces", "None");
-        }
-        let addresses = spec.map_or(&[][..], |spec| spec.items_of("addresses"));
-        for (index, address) in addresses.iter().enumerate() {
-            let is_ip = address.text_of("type").unwrap_or("IPAddress") == "IPAddress";
-            let value = address.text_of("value").filter(|value| !value.is_empty());
-            if let Some(value) = value.filter(|_| is_ip)
-                && value.parse::<std::net::IpAddr>().is_err()
-            {
-                let what = format!("found {}, allowed: an IP address", quote(value));
-                self.add(&format!("spec.addresses[{index}].value"), what);
-            }
-        }
-    }
-
-    fn listeners(&mut self) {
-        let object = self.object;
-        let spec = object.get("spec");
-        let listeners = spec.map_or(&[][..], |spec| spec.items_of("listeners"));
-        for (index, listener) in listeners.iter().enumerate() {
-            self.listener(listener, &format!("spec.listeners[{index}]"));
-        }
-        let key = |listener: &Node| {
-            let port = listener.get("port").map(Node::describe);
-            let hostname = listener.text_of("hostname").unwrap_or_default().to_owned();
-            (port, listener.text_of("protocol").map(str::to_owned), hostname)
-        };
-        for (index, listener) in listeners.iter().enumerate() {
-            let own = key(listener);
-            if let Some(first) = listeners[..index].iter().position(|other| key(other) == own) {
-                let what = format!(
-                    "has the port, protocol and hostname of spec.listeners[{first}]; one of them must differ"
-                );
-                self.add(&format!("spec.listeners[{index}].port"), what);
-            }
-        }
-    }
-
-    fn listener(&mut self, listener: &Node, field: &str) {
-        let protocol = listener.text_of("protocol").unwrap_or_default();
-        let tls = listener.get("tls");
-        if tls.is_some() && matches!(protocol, "HTTP" | "TCP" | "UDP") {
-            self.add(&format!("{field}.tls"), format!("is not allowed with protocol {protocol}"));
-        }
-        if listener.get("hostname").is_some() && matches!(protocol, "TCP" | "UDP") {
-            let what = format!("is not allowed with protocol {protocol}");
-            self.add(&format!("{field}.hostname"), what);
-        }
-        let mode = tls.and_then(|tls| tls.text_of("mode")).unwrap_or("Terminate");
-        if protocol == "TLS" && tls.is_none_or(|tls| tls.get("mode").is_none()) {
-            let what = "is required with protocol TLS: Passthrough or Terminate";
-            self.add(&format!("{field}.tls.mode"), what);
-        }
-        if matches!(protocol, "HTTPS" | "TLS") {
-            if protocol == "HTTPS" && mode == "Passthrough" {
-                let what = "found \"Passthrough\", allowed with protocol HTTPS: Terminate";
-                self.add(&format!("{field}.tls.mode"), what);
-            }
-            let certified = tls.is_some_and(|tls| {
-                !tls.items_of("certificateRefs").is_empty() || tls.get("options").is_some()
-            });
-            if mode == "Terminate" && !certified {
-                let what = format!(
-                    "is required with protocol {protocol} and mode Terminate: name a Secret with the certificate"
-                );
-                self.add(&format!("{field}.tls.certificateRefs"), what);
-            }
-        }
-        if let Some(namespaces) = listener.at_path(&["allowedRoutes", "namespaces"]) {
-            self.namespaces(namespaces, &format!("{field}.allowedRoutes.namespaces"), "Same");
-        }
-    }
-
-    fn namespaces(&mut self, namespaces: &Node, field: &str, default: &str) {
-        let from = namespaces.text_of("from").unwrap_or(default);
-        let field = format!("{field}.selector");
-        match (from, namespaces.get("selector").is_some()) {
-            ("Selector", false) => self.add(&field, "is required with from: Selector"),
-            ("Selector", true) | (_, false) => {}
-            (from, true) => {
-                let what = format!("has no effect with from: {from}; use from: Selector");
-                self.add(&field, what);
-            }
-        }
-        self.expressions(namespaces, &field);
-    }
-
-    fn expressions(&mut self, namespaces: &Node, field: &str) {
-        let Some(selector) = namespaces.get("selector") else { return };
-        for (index, expression) in selector.items_of("matchExpressions").iter().enumerate() {
-            let field = format!("{field}.matchExpressions[{index}].values");
-            let given = !expression.items_of("values").is_empty();
-            match (expression.text_of("operator"), given) {
-                (Some("In" | "NotIn"), false) => {
-                    self.add(&field, "is required with operator In and NotIn");
-                }
-                (Some("Exists" | "DoesNotExist"), true) => {
-                    self.add(&field, "must be empty with operator Exists and DoesNotExist");
-                }
-                _ => {}
-            }
-        }
     }
 
     fn http_route(&mut self) {
@@ -518,6 +413,15 @@ impl Rules<'_> {
                     what: format!("{error}; allowed: {}", Format::Endpoints.allowed()),
                 });
             }
+        }
+        let version = annotations.and_then(|annotations| {
+            annotations.entries().iter().find(|(key, _)| key.name == proxy_protocol::TO_ANNOTATION)
+        });
+        if let Some((key, value)) = version
+            && let Err(what) = proxy_protocol::read_version(value.text().unwrap_or_default())
+        {
+            let field = proxy_protocol::field(&key.name);
+            self.findings.push(Finding { at: key.at, field, what });
         }
         let Some(spec) = object.get("spec") else { return };
         let external = spec.text_of("type") == Some("ExternalName");
