@@ -146,6 +146,7 @@ asks for it, by `ringway check` with file and line, and under `/status`; nothing
 | `tls.mode: Passthrough` with HTTPS, `filters` | listener | Accepted=False, UnsupportedValue |
 | `infrastructure.parametersRef` | Gateway | Accepted=False, InvalidParameters |
 | address types other than IPAddress | Gateway | Accepted=False, UnsupportedAddress |
+| `routability` other than `Cluster` | address | AddressesAssigned=False, PartiallyAssigned or NotAssigned; other addresses serve |
 | filters ExternalAuth and ExtensionRef, `sessionPersistence` | rule | the route is refused: Accepted=False, UnsupportedValue |
 | RequestRedirect and CORS on a backend | rule | the same; move the filter to the rule |
 | header edits of `Host`, `Connection`, `Content-Length` and what else frames a message | filter | the same; URLRewrite changes the host |

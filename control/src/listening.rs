@@ -6,6 +6,7 @@
 //! `Programmed` only while every shard that reports its socket listens there.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::api::Name;
@@ -19,7 +20,12 @@ struct Fault {
     why: String,
     /// It asked for one address, not for any.
     names_address: bool,
+    /// The addresses it asked for that the host does not have.
+    absent: Vec<IpAddr>,
 }
+
+/// How the kernel says that an address is not the host's.
+const ABSENT: &str = "Cannot assign requested address";
 
 /// All statuses as installed, corrected by what does not listen.
 pub(crate) fn corrected(state: &State) -> Arc<Statuses> {
@@ -37,7 +43,7 @@ pub(crate) fn gateways(state: &State) -> BTreeMap<Name, GatewayStatus> {
         return gateways;
     }
     for (name, gateway) in &mut gateways {
-        let mut lost = Vec::new();
+        let (mut lost, mut absent) = (Vec::new(), Vec::<&IpAddr>::new());
         let mut reason = Reason::Invalid;
         for listener in &mut gateway.listeners {
             if let Some(fault) = faults.get(format!("{name}/{}", listener.name).as_str()) {
@@ -46,10 +52,16 @@ pub(crate) fn gateways(state: &State) -> BTreeMap<Name, GatewayStatus> {
                     reason = Reason::AddressNotUsable;
                 }
                 lost.push(listener.name.to_string());
+                absent.extend(&fault.absent);
             }
         }
         if !lost.is_empty() && !gateway.listeners.iter().any(is_programmed) {
             let why = format!("No listener can serve, see their conditions: {}", lost.join(", "));
+            let had = gateway.addresses.len();
+            gateway.addresses.retain(|one| !absent.iter().any(|ip| ip.to_string() == one.value));
+            if gateway.addresses.len() < had {
+                reason = unassign(gateway, reason);
+            }
             fail(&mut gateway.conditions, reason, &why);
         }
     }
@@ -70,11 +82,29 @@ fn faults(state: &State) -> HashMap<&str, Fault> {
                     listen.address
                 ),
                 names_address: !listen.address.ip().is_unspecified(),
+                absent: Vec::new(),
             };
-            faults.entry(&**listener).or_insert_with(fault);
+            let fault = faults.entry(&**listener).or_insert_with(fault);
+            if error.contains(ABSENT) {
+                fault.absent.push(listen.address.ip());
+            }
         }
     }
     faults
+}
+
+/// Says that addresses which were taken from the status are not assigned; why it is not programmed
+/// then.
+fn unassign(gateway: &mut GatewayStatus, reason: Reason) -> Reason {
+    let none = gateway.addresses.is_empty();
+    let assigned = |one: &&mut Condition| one.kind == ConditionType::AddressesAssigned;
+    if let Some(condition) = gateway.conditions.iter_mut().find(assigned) {
+        let (kind, generation) = (condition.kind, condition.observed_generation);
+        let why = "Addresses of spec.addresses are not the host's, see the listeners' conditions";
+        let reason = if none { Reason::NotAssigned } else { Reason::PartiallyAssigned };
+        *condition = Condition::fails(kind, reason, why, generation);
+    }
+    if none { Reason::AddressNotAssigned } else { reason }
 }
 
 fn fail(conditions: &mut [Condition], reason: Reason, why: &str) {
@@ -99,6 +129,7 @@ mod tests {
     use crate::report::{ListenState, Transport};
     use crate::state::{About, Socket};
     use crate::store::{Snapshot, Store};
+    use crate::translate::status::Address;
     use crate::translate::{Cache, translate};
 
     const GATEWAY: &str = "
@@ -170,11 +201,34 @@ spec:
     #[test]
     fn a_gateway_whose_address_cannot_be_had_says_that_the_address_is_not_usable() {
         let mut state = state(&[81, 82]);
-        let absent: std::net::IpAddr = [192, 0, 2, 1].into();
+        let absent: IpAddr = [192, 0, 2, 1].into();
         state.sockets.iter_mut().for_each(|socket| socket.address = Some(absent));
         state.shards[0].listeners.iter_mut().for_each(|listen| listen.address.set_ip(absent));
         let all = corrected(&state);
         let (status, reason, _) = programmed(&all.gateways[&Name::new("shop", "web")].conditions);
         assert_eq!((status, reason), (ConditionStatus::False, Reason::AddressNotUsable));
+
+        let name = Name::new("shop", "web");
+        let own: IpAddr = [192, 0, 2, 9].into();
+        let shown = |ip: IpAddr| {
+            let kind = "IPAddress";
+            Address { kind, value: ip.to_string(), routability: Some("") }
+        };
+        for listen in &mut state.shards[0].listeners {
+            listen.error = Some(format!("{ABSENT} (os error 99)"));
+        }
+        for (others, not_programmed, not_assigned) in [
+            (vec![own], Reason::AddressNotUsable, Reason::PartiallyAssigned),
+            (vec![], Reason::AddressNotAssigned, Reason::NotAssigned),
+        ] {
+            let gateway = Arc::make_mut(&mut state.statuses).gateways.get_mut(&name).unwrap();
+            gateway.addresses = others.iter().copied().chain([absent]).map(shown).collect();
+            let found = &corrected(&state).gateways[&name];
+            assert_eq!(programmed(&found.conditions).1, not_programmed);
+            let assigned =
+                found.conditions.iter().find(|one| one.kind == ConditionType::AddressesAssigned);
+            assert_eq!(assigned.unwrap().reason, not_assigned);
+            assert_eq!(found.addresses.len(), others.len(), "what the host lacks is not shown");
+        }
     }
 }

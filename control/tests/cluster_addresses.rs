@@ -95,10 +95,10 @@ fn a_pool_gives_what_it_has_and_says_when_it_is_empty() {
     let message = condition(&late, "Programmed")["message"].as_str().unwrap().to_owned();
     assert!(message.contains("10.245.0.0/30") && message.contains("taken"), "{message}");
     place.gateway("outside", 8088, &ip("10.245.0.9"));
-    place.wait_refused("outside", "AddressNotUsable");
+    place.wait_refused("outside", "AddressNotAssigned");
     place.gateway("second", 8088, &ip("10.245.0.2"));
     let message =
-        condition(&place.wait_refused("second", "AddressNotUsable"), "Programmed").to_string();
+        condition(&place.wait_refused("second", "AddressNotAssigned"), "Programmed").to_string();
     assert!(message.contains("/any"), "it says who has it: {message}");
     for address in ["10.245.0.1:8088", "10.245.0.2:8088"] {
         assert_eq!(status(address, "/"), 200, "{address}");
@@ -148,7 +148,7 @@ fn gateways_on_the_host_have_its_addresses() {
     let listener = younger["status"]["listeners"][0].to_string();
     assert!(listener.contains("/every"), "it says who has the port: {listener}");
     place.gateway("strange", 8092, &ip("192.0.2.1"));
-    place.wait_refused("strange", "AddressNotUsable");
+    place.wait_refused("strange", "AddressNotAssigned");
     assert_eq!(status(&format!("{NODE}:8090"), "/"), 200, "the older one keeps the port");
 }
 
@@ -181,6 +181,62 @@ fn gateways_behind_services_answer_at_the_load_balancers_address() {
     let gone = ["wait", "--for=delete", "service/ringway-named", "--timeout=90s"];
     place.namespace.kubectl(&gone);
     assert!(!gateway.log().contains("panicked"), "{}", gateway.log());
+}
+
+#[test]
+#[ignore = "needs a cluster: k8s/cluster/test"]
+fn a_gateway_has_the_routability_that_it_asks_for_or_says_so() {
+    const CLUSTER: &str = "{ type: IPAddress, routability: Cluster }";
+    let place = Place::new("routability", TINY);
+    let gateway = place.serve("a");
+    place.gateway("inside", 8088, CLUSTER);
+    let inside = place.namespace.programmed("inside", 8088);
+    wait_for_kube_proxy(&inside);
+    assert_eq!(status(&inside, "/"), 200);
+    let service = place.namespace.get("service", "ringway-inside").unwrap();
+    let cluster_ip = service["spec"]["clusterIP"].as_str().unwrap();
+    assert_eq!(inside, format!("{cluster_ip}:8088"));
+    assert_eq!(routabilities(&place, "inside"), ["Cluster"]);
+
+    place.gateway("both", 8088, &format!("{CLUSTER}, {{ type: IPAddress }}"));
+    place.namespace.wait_condition(
+        "gateway",
+        "both",
+        "AddressesAssigned",
+        "True",
+        "AddressesAssigned",
+    );
+    assert_eq!(routabilities(&place, "both"), ["", "Cluster"]);
+    place.delete("both");
+
+    let outside = "{ type: IPAddress, value: 203.0.113.1, routability: Cluster }";
+    place.gateway("partly", 8088, &format!("{outside}, {{ type: IPAddress }}"));
+    let reason = "PartiallyAssigned";
+    place.namespace.wait_condition("gateway", "partly", "AddressesAssigned", "False", reason);
+    place.served("partly", 8088);
+    assert_eq!(routabilities(&place, "partly"), [""]);
+    place.gateway("nowhere", 8088, outside);
+    let nowhere = place.wait_refused("nowhere", "AddressNotAssigned");
+    assert_eq!(condition(&nowhere, "AddressesAssigned")["reason"], "NotAssigned");
+    place.gateway("scoped", 8088, "{ type: IPAddress, routability: example.com/wan }");
+    place.wait_refused("scoped", "AddressNotAssigned");
+
+    // An address that was just given back is free.
+    place.delete("inside");
+    place.namespace.kubectl(&["delete", "service", "ringway-inside", "--ignore-not-found"]);
+    let named = format!("{{ type: IPAddress, value: {cluster_ip}, routability: Cluster }}");
+    place.gateway("named", 8088, &named);
+    assert_eq!(place.namespace.programmed("named", 8088), inside);
+    assert!(!gateway.log().contains("panicked"), "{}", gateway.log());
+}
+
+/// What the status says of the addresses of a Gateway, sorted.
+fn routabilities(place: &Place, name: &str) -> Vec<String> {
+    let gateway = place.namespace.get("gateway", name).unwrap();
+    let all = gateway["status"]["addresses"].as_array().unwrap().iter();
+    let mut all: Vec<_> = all.map(|one| one["routability"].as_str().unwrap().to_owned()).collect();
+    all.sort();
+    all
 }
 
 fn condition<'a>(object: &'a Value, name: &str) -> &'a Value {

@@ -235,6 +235,16 @@ pub struct GatewayAddress {
     #[serde(rename = "type")]
     pub kind: AddressType,
     pub value: Option<Arc<str>>,
+    pub routability: Routability,
+}
+
+open_enum! {
+    /// From where an address can be reached.
+    Routability {
+        Default = "",
+        Cluster = "Cluster",
+        Sentinel = "testing.x-k8s.io/sentinel",
+    } default Default
 }
 
 open_enum! {

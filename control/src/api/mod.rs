@@ -82,8 +82,8 @@ pub use gateway::{
     AddressType, AllowedListeners, AllowedRoutes, BackendTls, CertificateRef, FromNamespaces,
     FrontendTls, FrontendValidation, Gateway, GatewayAddress, GatewayObserved, GatewaySpec,
     GatewayTls, Infrastructure, LabelSelector, Listener, ListenerNamespaces, ListenerTls,
-    NamespaceScope, Operator, PortTls, Protocol, RouteKind, SelectorRequirement, TlsConfig,
-    TlsMode, ValidationMode,
+    NamespaceScope, Operator, PortTls, Protocol, Routability, RouteKind, SelectorRequirement,
+    TlsConfig, TlsMode, ValidationMode,
 };
 pub use gateway_class::{GatewayClass, GatewayClassSpec};
 pub use grpc_route::{GrpcMatch, GrpcRoute, GrpcRouteSpec, GrpcRule, MethodMatch, MethodMatchType};

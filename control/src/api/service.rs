@@ -1,5 +1,6 @@
 //! v1 Service.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -42,6 +43,10 @@ pub struct ServiceSpec {
     #[serde(rename = "type")]
     pub kind: Arc<str>,
     pub external_name: Option<Arc<str>>,
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: Option<Arc<str>>,
+    #[serde(rename = "clusterIPs")]
+    pub cluster_ips: Vec<Arc<str>>,
     pub ports: Vec<ServicePort>,
 }
 
@@ -53,6 +58,15 @@ pub struct ServicePort {
     pub target_port: Option<TargetPort>,
     pub protocol: Option<Arc<str>>,
     pub app_protocol: Option<Arc<str>>,
+}
+
+impl ServiceSpec {
+    /// Its ClusterIPs, the first one first; none of a Service that is headless or new.
+    #[must_use]
+    pub fn cluster_addresses(&self) -> Vec<IpAddr> {
+        let first = self.cluster_ip.iter().filter(|_| self.cluster_ips.is_empty());
+        self.cluster_ips.iter().chain(first).filter_map(|ip| ip.parse().ok()).collect()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -31,6 +31,8 @@ pub(super) enum Format {
     Subdomain,
     /// `HTTP` or `example.com/protocol`.
     Protocol,
+    /// Empty, `Cluster`, or `example.com/scope`.
+    Routability,
     /// An RFC 3339 time.
     Time,
     /// A token that starts a path.
@@ -81,6 +83,14 @@ impl Format {
                         is_subdomain(domain) && !name.is_empty() && is_label_value(name)
                     })
             }
+            Self::Routability => {
+                text.is_empty()
+                    || text == "Cluster"
+                    || text.split_once('/').is_some_and(|(domain, path)| {
+                        let is_reserved = domain == "k8s.io" || domain.ends_with(".k8s.io");
+                        is_object_name(domain) && !is_reserved && !path.is_empty()
+                    })
+            }
             Self::Time => text.parse::<jiff::Timestamp>().is_ok(),
             Self::Path => text.starts_with('/'),
             Self::Duration => crate::translate::is_duration(text),
@@ -116,6 +126,9 @@ impl Format {
             Self::Group => "a DNS name, or \"\" for the core group",
             Self::Subdomain => "a DNS name in lower case",
             Self::Protocol => "HTTP, HTTPS, or a domain-prefixed name",
+            Self::Routability => {
+                "\"\", Cluster, or a domain (k8s.io is reserved) and a path, as example.com/scope"
+            }
             Self::Time => "an RFC 3339 time, as 2026-01-31T12:00:00Z",
             Self::Path => "a path that begins with \"/\"",
             Self::Duration => "a duration of whole h, m, s and ms, as 10s or 1h30m",

@@ -531,7 +531,9 @@ impl Source for KubeSource {
             None => return None,
         };
         contents.store.set_lacks_trust_bundles(lacks_trust_bundles);
-        contents.store.set_bundle_version(self.release.known.borrow().clone());
+        let release = self.release.known.borrow().clone();
+        contents.store.set_lacks_routability(!release.has_routability());
+        contents.store.set_bundle_version(release.version);
         let found = self.translator.translate(&mut contents.store);
         let Translation { ir, statuses, problems } = found;
         let refused = problems.iter().map(problem_line);

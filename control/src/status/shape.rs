@@ -64,7 +64,13 @@ static CLASS: Shape = Shape {
 static GATEWAY: Shape = Shape {
     fields: &["addresses", "attachedListenerSets", "conditions", "listeners"],
     required: &[],
-    conditions: &["Accepted", "InsecureFrontendValidationMode", "Programmed", "ResolvedRefs"],
+    conditions: &[
+        "Accepted",
+        "AddressesAssigned",
+        "InsecureFrontendValidationMode",
+        "Programmed",
+        "ResolvedRefs",
+    ],
     entries: Some(Entries::Listeners { conditions: LISTENER }),
 };
 

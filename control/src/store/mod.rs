@@ -64,6 +64,8 @@ pub struct Snapshot {
     pub implicit_class: Option<Arc<str>>,
     /// Version of the Gateway API's definitions in the cluster (`v1.7.0`), if it is known.
     pub bundle_version: Option<Arc<str>>,
+    /// Statuses of Gateways in the cluster may lack the field `routability`.
+    pub lacks_routability: bool,
     /// The cluster does not have the kind ClusterTrustBundle.
     pub lacks_trust_bundles: bool,
     /// Addresses to show in the status of Gateways that ask for none.
@@ -204,6 +206,11 @@ impl Store {
     /// Takes note of the version of the Gateway API's definitions.
     pub fn set_bundle_version(&mut self, version: Option<Arc<str>>) {
         self.snapshot.bundle_version = version;
+    }
+
+    /// Takes note of whether statuses of Gateways may lack the field `routability`.
+    pub fn set_lacks_routability(&mut self, lacks: bool) {
+        self.snapshot.lacks_routability = lacks;
     }
 
     /// Takes note of whether the cluster lacks the kind ClusterTrustBundle.

@@ -166,10 +166,15 @@ fn parent_statuses(gateways: &[Planned], counts: &[usize]) -> ParentStatuses {
         let status = GatewayStatus {
             addresses: gateway.shown.clone(),
             attached_listener_sets: accepted_sets.count(),
-            conditions: [accepted(gateway), programmed(gateway), resolved(gateway)]
-                .into_iter()
-                .chain(insecure(gateway))
-                .collect(),
+            conditions: [
+                accepted(gateway),
+                assigned(gateway),
+                programmed(gateway),
+                resolved(gateway),
+            ]
+            .into_iter()
+            .chain(insecure(gateway))
+            .collect(),
             listeners: own,
         };
         statuses.insert(gateway.name.clone(), status);
@@ -227,6 +232,24 @@ fn accepted(gateway: &Planned) -> Condition {
     } else {
         Condition::fails(kind, Reason::ListenersNotValid, message, generation)
     }
+}
+
+/// Whether it has every address that it asks for.
+fn assigned(gateway: &Planned) -> Condition {
+    let generation = gateway.object.metadata.generation;
+    let kind = ConditionType::AddressesAssigned;
+    if let Some(fault) = &gateway.fault {
+        let message = format!("The Gateway is not accepted: {}", fault.message);
+        return Condition::fails(kind, Reason::NotAssigned, message, generation);
+    }
+    if gateway.lacking.is_empty() {
+        let message = "All addresses are assigned";
+        return Condition::holds(kind, Reason::AddressesAssigned, message, generation);
+    }
+    let messages: Vec<&str> = gateway.lacking.iter().map(|fault| &*fault.message).collect();
+    let none = gateway.shown.is_empty();
+    let reason = if none { Reason::NotAssigned } else { Reason::PartiallyAssigned };
+    Condition::fails(kind, reason, messages.join("; "), generation)
 }
 
 fn programmed(gateway: &Planned) -> Condition {
@@ -294,7 +317,7 @@ fn problems(
         classes.faults().map(|(name, fault)| Problem::of(Kind::GatewayClass, &name, fault));
     let parents = gateways.iter().flat_map(|gateway| {
         let listeners = gateway.listeners.iter().flat_map(listener_faults);
-        let faults = gateway.fault.iter().chain(&gateway.unassigned);
+        let faults = gateway.fault.iter().chain(&gateway.unassigned).chain(&gateway.lacking);
         let faults = faults.chain(&gateway.unresolved).chain(listeners);
         let own = faults.map(|fault| Problem::of(Kind::Gateway, &gateway.name, fault));
         let strays = gateway.proxies.strays.iter().cloned();

@@ -30,7 +30,9 @@ pub(super) struct Planned {
     pub shown: Vec<Address>,
     /// Why it is refused, if it is.
     pub fault: Option<Fault>,
-    /// Why it lacks an address that it should have, if so.
+    /// What it asks for in `spec.addresses` and does not have.
+    pub lacking: Vec<Fault>,
+    /// Why it does not count as programmed for want of an address or a port, if so.
     pub unassigned: Option<Fault>,
     /// What it asks of clients under TLS.
     pub frontend: Frontend,
@@ -101,6 +103,7 @@ fn plan_one(snapshot: &Snapshot, name: &Name, object: &Arc<Gateway>) -> Planned 
         site: Site::At(Vec::new()),
         shown: Vec::new(),
         fault: unsupported(object),
+        lacking: Vec::new(),
         unassigned: None,
         frontend,
         proxies,

@@ -115,6 +115,9 @@ pub struct Address {
     pub kind: &'static str,
     /// The address.
     pub value: String,
+    /// From where it can be reached; `None` where the API may lack the field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routability: Option<&'static str>,
 }
 
 /// Status of a ListenerSet.
@@ -201,6 +204,7 @@ pub struct Condition {
 #[allow(missing_docs, reason = "the names are the API's")]
 pub enum ConditionType {
     Accepted,
+    AddressesAssigned,
     Conflicted,
     InsecureFrontendValidationMode,
     #[serde(rename = "OverlappingTLSConfig")]
@@ -227,6 +231,7 @@ pub enum Reason {
     Accepted,
     AddressNotAssigned,
     AddressNotUsable,
+    AddressesAssigned,
     BackendNotFound,
     Conflicted,
     HostnameConflict,
@@ -249,9 +254,11 @@ pub enum Reason {
     NoValidCACertificate,
     NotAllowed,
     NotAllowedByListeners,
+    NotAssigned,
     OverlappingHostnames,
     ParentNotAccepted,
     ParentNotProgrammed,
+    PartiallyAssigned,
     Programmed,
     ProtocolConflict,
     RefNotPermitted,

@@ -427,8 +427,9 @@ static ADDRESSES: Schema = list(&ADDRESS, 0, 16);
 static ADDRESS: Schema = Schema::Object(&[
     optional("type", &FREE_TEXT),
     optional("value", &ADDRESS_VALUE),
-    optional("routability", &ANYTHING),
+    optional("routability", &ROUTABILITY),
 ]);
+static ROUTABILITY: Schema = text(Format::Routability, 0, 253);
 static ADDRESS_VALUE: Schema = text(Format::Any, 0, 253);
 static INFRASTRUCTURE: Schema = Schema::Object(&[
     optional("labels", &LABELS),

@@ -63,6 +63,7 @@ impl Merge<'_> {
                 merged.truncate(*max);
                 Value::Array(merged)
             }
+            ("addresses", _) => addresses(before, wanted),
             (_, None) => wanted.cloned().unwrap_or(Value::Null),
         }
     }
@@ -168,6 +169,23 @@ impl Merge<'_> {
                 .iter()
                 .all(|field| left.get(field) == right.get(field))
     }
+}
+
+/// The addresses of a Gateway. What one says of its routability stays while it is not known whether
+/// the API has that field.
+fn addresses(before: Option<&Value>, wanted: Option<&Value>) -> Value {
+    let merged = items(wanted).iter().map(|wanted| {
+        let mut merged = wanted.clone();
+        let same = |one: &&Value| {
+            ["type", "value"].into_iter().all(|field| text(one, field) == text(wanted, field))
+        };
+        let known = items(before).iter().find(same).and_then(|one| one.get("routability"));
+        if let Some(known) = known.filter(|_| wanted.get("routability").is_none()) {
+            merged["routability"] = known.clone();
+        }
+        merged
+    });
+    Value::Array(merged.collect())
 }
 
 /// Whether any entry of a shared list is of `controller`.

@@ -272,3 +272,19 @@ fn a_shared_list_stays_as_long_as_the_api_takes_and_others_entries_stay_in_it() 
     let stored = json!({"ancestors": found});
     assert_eq!(patch(Kind::BackendTlsPolicy, Some(&stored), &desired), None, "once is enough");
 }
+
+#[test]
+fn what_is_said_of_an_address_stays_until_something_else_is_known() {
+    let address = |value: &str| json!({"type": "IPAddress", "value": value});
+    let cluster = json!({"type": "IPAddress", "value": "10.96.0.9", "routability": "Cluster"});
+    let observed = json!({"addresses": [cluster, address("10.0.0.1")]});
+    let unknown = json!({"addresses": [address("10.96.0.9"), address("10.0.0.1")]});
+    assert_eq!(patch(Kind::Gateway, Some(&observed), &unknown), None);
+    let pruned = json!({"addresses": [address("10.96.0.9")]});
+    assert_eq!(patch(Kind::Gateway, Some(&pruned), &pruned), None);
+    let mut known = observed.clone();
+    known["addresses"][1]["routability"] = json!("");
+    let found = patch(Kind::Gateway, Some(&observed), &known);
+    assert_eq!(found, Some(known.clone()));
+    assert_eq!(patch(Kind::Gateway, Some(&known), &known), None);
+}

@@ -99,7 +99,15 @@ async fn one(client: &Client, wanted: &Value, uid: &str, done: &mut Applied) -> 
         params = params.force();
     }
     // Without force, an object that somebody created since is a conflict.
-    send::<Value>(client, place.patch(&name, &params, &Patch::Apply(object))).await?;
+    let sent = send::<Value>(client, place.patch(&name, &params, &Patch::Apply(&object))).await;
+    // A ClusterIP that the cluster cannot give: with another one the Gateway's status says so.
+    let asked = object["spec"].as_object_mut().and_then(|spec| spec.remove("clusterIP"));
+    match (sent, asked) {
+        (Err(Fault::Refused(_)), Some(_)) => {
+            send::<Value>(client, place.patch(&name, &params, &Patch::Apply(object))).await?;
+        }
+        (sent, _) => drop(sent?),
+    }
     done.written += 1;
     Ok(())
 }

@@ -54,3 +54,20 @@ async fn somebody_who_writes_at_the_same_time_is_a_conflict() {
     let outcome = apply::all(client, &wanted(80)).await;
     assert!(matches!(outcome, Err(Fault::Conflict)), "{outcome:?}");
 }
+
+#[tokio::test]
+async fn a_cluster_ip_that_is_refused_is_left_to_the_cluster() {
+    let (fake, client) = Fake::start().await;
+    let mut wanted = wanted(80);
+    wanted.service["spec"]["clusterIP"] = json!("203.0.113.1");
+    fake.lock().faults = [404, 422].into();
+    assert_eq!(apply::all(client.clone(), &wanted).await.unwrap().written, 2);
+    let there = fake.object(SERVICE);
+    assert_eq!(
+        (&there["spec"]["clusterIP"], &there["spec"]["ports"][0]["port"]),
+        (&json!(null), &json!(80))
+    );
+    wanted.service["spec"]["clusterIP"] = json!("10.96.0.9");
+    assert_eq!(apply::all(client, &wanted).await.unwrap().written, 1);
+    assert_eq!(fake.object(SERVICE)["spec"]["clusterIP"], "10.96.0.9");
+}

@@ -5,8 +5,10 @@
 //! every replica, the next leader and the next process come to the same answer. Called once per
 //! translation, with the Gateways oldest first. Invariants: no address of a pool and no port of our
 //! own choosing is given to two Gateways; an address that a Gateway has stays its own for as long as
-//! it asks for nothing else.
+//! it asks for nothing else; a status shows one address for each entry of the spec that is satisfied
+//! and no other.
 
+mod cluster;
 #[cfg(test)]
 mod tests;
 
@@ -18,10 +20,14 @@ use super::gateway::Planned;
 use super::infrastructure;
 use super::status::{Address, Reason};
 use super::{Fault, pool::Pool};
-use crate::api::{AddressType, Gateway, GatewayAddress, Name, Service, TargetPort};
+use crate::api::{
+    AddressType, Gateway, GatewayAddress, Ingress, Name, Routability, Service, TargetPort,
+};
 use crate::store::Snapshot;
+pub(super) use cluster::{asked_for, asks_for_others};
 
-/// The ports that mode `service` binds, one for each port of each Gateway.
+/// The ports that are bound behind Services, one for each port of each Gateway: in mode `service`, and
+/// of Gateways that ask for a ClusterIP alone.
 pub const SERVICE_PORTS: RangeInclusive<u16> = 20_000..=29_999;
 
 /// Where the addresses of Gateways come from (`--addresses`).
@@ -72,18 +78,49 @@ impl Site {
     }
 }
 
+/// What a status says of an address that is no ClusterIP.
+const DEFAULT: &str = "";
+
+/// An entry of `spec.addresses` that a mode has to satisfy.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    /// Its path.
+    field: String,
+    /// What the status says of its address.
+    routability: &'static str,
+}
+
 /// What a Gateway asks for in `spec.addresses`.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Wish {
-    /// Addresses by value, with the position of each in the spec.
-    named: Vec<(usize, IpAddr)>,
-    /// How many more of any value.
-    any: usize,
+    /// Addresses by value.
+    named: Vec<(Entry, IpAddr)>,
+    /// Addresses of any value; one if the spec names none.
+    any: Vec<Entry>,
+    /// How many of those are still to be found.
+    missing: usize,
+    /// Its Service's ClusterIPs, by value or not: the paths of the entries.
+    cluster: Vec<(String, Option<IpAddr>)>,
+    /// What cannot be had in any mode.
+    vain: Vec<Fault>,
+}
+
+impl Wish {
+    /// Whether it asks for anything but ClusterIPs.
+    fn is_of_mode(&self) -> bool {
+        !self.named.is_empty() || !self.any.is_empty()
+    }
+
+    /// What a status says of an address that it names.
+    fn of_named(&self, ip: IpAddr) -> Option<&'static str> {
+        let found = self.named.iter().find(|(_, named)| *named == ip);
+        found.map(|(entry, _)| entry.routability)
+    }
 }
 
 /// Gives every Gateway that is not refused its place; refuses those that ask for what cannot be.
 pub(super) fn assign(snapshot: &Snapshot, gateways: &mut [Planned]) {
-    let wishes: Vec<Wish> = gateways
+    let mut wishes: Vec<Wish> = gateways
         .iter_mut()
         .map(|gateway| match wish(&gateway.object) {
             Ok(wish) => wish,
@@ -94,14 +131,21 @@ pub(super) fn assign(snapshot: &Snapshot, gateways: &mut [Planned]) {
         })
         .collect();
     match &snapshot.addressing {
-        Addressing::Host => {
-            for (gateway, wish) in gateways.iter_mut().zip(wishes) {
-                on_host(snapshot, gateway, &wish);
-            }
+        Addressing::Host => each(gateways, &wishes, |one, wish| on_host(snapshot, one, wish)),
+        Addressing::Pool(pool) => from_pool(pool, gateways, &mut wishes),
+        Addressing::Service => {
+            each(gateways, &wishes, |one, wish| behind_service(snapshot, one, wish));
         }
-        Addressing::Pool(pool) => from_pool(pool, gateways, wishes),
-        Addressing::Service => behind_services(snapshot, gateways, &wishes),
     }
+    each(gateways, &wishes, |one, wish| cluster::add(snapshot, one, wish));
+    choose_ports(snapshot, gateways);
+    each(gateways, &wishes, |one, wish| finish(snapshot, one, wish));
+}
+
+/// Each Gateway that is not refused.
+fn each(gateways: &mut [Planned], wishes: &[Wish], mut visit: impl FnMut(&mut Planned, &Wish)) {
+    let served = gateways.iter_mut().zip(wishes).filter(|(gateway, _)| gateway.fault.is_none());
+    served.for_each(|(gateway, wish)| visit(gateway, wish));
 }
 
 fn wish(object: &Gateway) -> Result<Wish, Fault> {
@@ -113,20 +157,32 @@ fn wish(object: &Gateway) -> Result<Wish, Fault> {
                 format!("{field}.type is {}: only IPAddress is supported", address.kind.as_str());
             return Err(Fault::new(Reason::UnsupportedAddress, format!("{field}.type"), message));
         }
-        match value(address).map(str::parse) {
-            None => found.any += 1,
-            Some(Ok(ip)) if found.named.iter().any(|(_, known)| *known == ip) => {}
-            Some(Ok(ip)) => found.named.push((index, ip)),
-            Some(Err(_)) => {
-                let message = format!("{field}.value is not an IP address");
-                let field = format!("{field}.value");
-                return Err(Fault::new(Reason::UnsupportedAddress, field, message));
+        let ip: Option<IpAddr> = value(address).map(str::parse).transpose().map_err(|_| {
+            let message = format!("{field}.value is not an IP address");
+            Fault::new(Reason::UnsupportedAddress, format!("{field}.value"), message)
+        })?;
+        let routability = match &address.routability {
+            Routability::Default => DEFAULT,
+            Routability::Sentinel => cluster::SENTINEL,
+            Routability::Cluster => {
+                found.cluster.push((field, ip));
+                continue;
             }
+            Routability::Unknown(other) => {
+                found.vain.push(cluster::unsupported(&field, other));
+                continue;
+            }
+        };
+        match ip {
+            None => found.any.push(Entry { field, routability }),
+            Some(ip) if found.of_named(ip).is_some() => {}
+            Some(ip) => found.named.push((Entry { field, routability }, ip)),
         }
     }
-    if found.named.is_empty() {
-        found.any = found.any.max(1);
+    if object.spec.addresses.is_empty() {
+        found.any.push(Entry { field: "spec.addresses".to_owned(), routability: DEFAULT });
     }
+    found.missing = found.any.len();
     Ok(found)
 }
 
@@ -134,20 +190,60 @@ fn value(address: &GatewayAddress) -> Option<&str> {
     address.value.as_deref().filter(|value| !value.is_empty())
 }
 
-fn shown(ip: IpAddr) -> Address {
-    Address { kind: "IPAddress", value: ip.to_string() }
+fn shown(ip: IpAddr, routability: &'static str) -> Address {
+    Address { kind: "IPAddress", value: ip.to_string(), routability: Some(routability) }
+}
+
+/// An entry whose value cannot be had, which keeps the Gateway from counting as programmed.
+fn unusable(gateway: &mut Planned, entry: &Entry, message: &str) {
+    let field = format!("{}.value", entry.field);
+    let fault = Fault::new(Reason::AddressNotUsable, &*field, format!("{field}: {message}"));
+    gateway.lacking.push(fault.clone());
+    gateway.unassigned.get_or_insert(fault);
+}
+
+/// An entry for which there is no address.
+fn unassigned(entry: &Entry, message: &str) -> Fault {
+    let field = &*entry.field;
+    Fault::new(Reason::AddressNotAssigned, field, format!("{field}: {message}"))
+}
+
+/// What all modes end with: a Gateway that has nothing is not programmed.
+fn finish(snapshot: &Snapshot, gateway: &mut Planned, wish: &Wish) {
+    gateway.lacking.extend(wish.vain.iter().cloned());
+    if gateway.shown.is_empty() {
+        gateway.lacking.iter_mut().for_each(|fault| fault.reason = Reason::AddressNotAssigned);
+        if let Some(fault) = gateway.lacking.first() {
+            gateway.unassigned = Some(fault.clone());
+        }
+    }
+    if snapshot.lacks_routability {
+        gateway.shown.iter_mut().for_each(|address| address.routability = None);
+    }
 }
 
 fn on_host(snapshot: &Snapshot, gateway: &mut Planned, wish: &Wish) {
     let mut named: Vec<IpAddr> = wish.named.iter().map(|(_, ip)| *ip).collect();
     named.sort_unstable();
-    let (addresses, visible) = if wish.any > 0 {
-        (vec![None], snapshot.host_addresses.to_vec())
-    } else {
-        (named.iter().copied().map(Some).collect(), named)
-    };
-    gateway.site = Site::At(addresses);
-    gateway.shown = visible.into_iter().map(shown).collect();
+    let of_named = |ip: IpAddr| shown(ip, wish.of_named(ip).unwrap_or(DEFAULT));
+    gateway.shown = named.iter().copied().map(of_named).collect();
+    if wish.any.is_empty() {
+        gateway.site = Site::At(named.into_iter().map(Some).collect());
+        return;
+    }
+    gateway.site = Site::At(vec![None]);
+    let own = snapshot.host_addresses.iter().copied();
+    let mut own = own.filter(|ip| !named.contains(ip));
+    if gateway.object.spec.addresses.is_empty() {
+        gateway.shown.extend(own.map(|ip| shown(ip, DEFAULT)));
+    } else if !snapshot.host_addresses.is_empty() {
+        for entry in &wish.any {
+            match own.next() {
+                Some(ip) => gateway.shown.push(shown(ip, entry.routability)),
+                None => gateway.lacking.push(unassigned(entry, "the host has no further address")),
+            }
+        }
+    }
 }
 
 /// Who has which address of the pool.
@@ -162,33 +258,38 @@ impl Taken {
 }
 
 /// First what Gateways already have, then what they name, then what is free; each time oldest first.
-fn from_pool(pool: &Pool, gateways: &mut [Planned], mut wishes: Vec<Wish>) {
+fn from_pool(pool: &Pool, gateways: &mut [Planned], wishes: &mut [Wish]) {
     let mut taken = Taken::default();
     let mut given: Vec<Vec<IpAddr>> = vec![Vec::new(); gateways.len()];
     let served = |gateway: &Planned| gateway.fault.is_none();
-    for ((gateway, wish), given) in gateways.iter().zip(&mut wishes).zip(&mut given) {
+    for ((gateway, wish), given) in gateways.iter().zip(&mut *wishes).zip(&mut given) {
         if served(gateway) {
             keep(pool, gateway, wish, given, &mut taken);
         }
     }
-    for ((gateway, wish), given) in gateways.iter_mut().zip(&wishes).zip(&mut given) {
+    for ((gateway, wish), given) in gateways.iter_mut().zip(&*wishes).zip(&mut given) {
         if served(gateway) {
             take_named(pool, gateway, wish, given, &mut taken);
         }
     }
     let mut free = pool.addresses();
-    for ((gateway, wish), mut given) in gateways.iter_mut().zip(&wishes).zip(given) {
+    for ((gateway, wish), mut given) in gateways.iter_mut().zip(&*wishes).zip(given) {
         if served(gateway) {
-            let more = free.by_ref().filter(|ip| !taken.0.contains_key(ip)).take(wish.any);
-            let before = given.len();
-            given.extend(more);
-            if given.len() - before < wish.any {
-                gateway.unassigned.get_or_insert_with(|| exhausted(pool));
-            }
+            given.extend(free.by_ref().filter(|ip| !taken.0.contains_key(ip)).take(wish.missing));
+            show_given(pool, gateway, wish, &given);
         }
-        gateway.shown = given.iter().copied().map(shown).collect();
         gateway.site = Site::At(given.into_iter().map(Some).collect());
     }
+}
+
+fn show_given(pool: &Pool, gateway: &mut Planned, wish: &Wish, given: &[IpAddr]) {
+    let mut any = wish.any.iter();
+    let addresses = given.iter().map(|ip| {
+        let routability = wish.of_named(*ip).or_else(|| Some(any.next()?.routability));
+        shown(*ip, routability.unwrap_or(DEFAULT))
+    });
+    gateway.shown = addresses.collect();
+    gateway.lacking.extend(any.map(|entry| unassigned(entry, &exhausted(pool))));
 }
 
 /// Gives a Gateway what its status shows, as far as it still asks for it.
@@ -201,13 +302,14 @@ fn keep(
 ) {
     let had = gateway.object.status.addresses.iter().filter_map(|one| value(one)?.parse().ok());
     for ip in had.filter(|ip| pool.contains(*ip)) {
-        let is_named = wish.named.iter().any(|(_, named)| *named == ip);
-        if given.contains(&ip) || !(is_named || wish.any > 0) || !taken.take(ip, &gateway.name) {
+        let is_named = wish.of_named(ip).is_some();
+        if given.contains(&ip) || !(is_named || wish.missing > 0) || !taken.take(ip, &gateway.name)
+        {
             continue;
         }
         given.push(ip);
         if !is_named {
-            wish.any -= 1;
+            wish.missing -= 1;
         }
     }
 }
@@ -219,7 +321,7 @@ fn take_named(
     given: &mut Vec<IpAddr>,
     taken: &mut Taken,
 ) {
-    for (index, ip) in &wish.named {
+    for (entry, ip) in &wish.named {
         let message = if !pool.contains(*ip) {
             format!("{ip} is not an address of the pool {pool}: choose one of them")
         } else if taken.take(*ip, &gateway.name) {
@@ -230,60 +332,68 @@ fn take_named(
         } else {
             format!("{ip} belongs to Gateway {}: choose another address", taken.0[ip])
         };
-        let field = format!("spec.addresses[{index}].value");
-        let message = format!("{field}: {message}");
-        let fault = Fault::new(Reason::AddressNotUsable, field, message);
-        gateway.unassigned.get_or_insert(fault);
+        unusable(gateway, entry, &message);
     }
 }
 
-fn exhausted(pool: &Pool) -> Fault {
-    let message = format!(
-        "all addresses of the pool {pool} are taken: widen --addresses or delete a Gateway"
-    );
-    Fault::new(Reason::AddressNotAssigned, "spec.addresses", message)
+fn exhausted(pool: &Pool) -> String {
+    format!("all addresses of the pool {pool} are taken: widen --addresses or delete a Gateway")
 }
 
-/// Every Gateway behind a Service of its own; the Service's address is the Gateway's.
-fn behind_services(snapshot: &Snapshot, gateways: &mut [Planned], wishes: &[Wish]) {
-    choose_ports(snapshot, gateways);
-    for (gateway, wish) in gateways.iter_mut().zip(wishes).filter(|(one, _)| one.fault.is_none()) {
-        let name = infrastructure::service_name(&gateway.name);
-        let service = own_service(snapshot, gateway);
-        let ingress = service.map_or(&[][..], |one| &one.status.load_balancer.ingress[..]);
-        gateway.shown = ingress
-            .iter()
-            .filter_map(|one| {
-                let hostname = |host: &std::sync::Arc<str>| Address {
-                    kind: "Hostname",
-                    value: host.to_string(),
-                };
-                let ip = one.ip.as_ref().and_then(|ip| ip.parse().ok()).map(shown);
-                ip.or_else(|| one.hostname.as_ref().map(hostname))
-            })
-            .collect();
-        let other = wish
-            .named
-            .iter()
-            .find(|(_, ip)| !gateway.shown.iter().any(|one| one.value == ip.to_string()));
-        let fault = if gateway.shown.is_empty() {
-            let message = format!(
-                "Service {name} has no address yet: something in the cluster must serve Services of type LoadBalancer"
-            );
-            Some(Fault::new(Reason::AddressNotAssigned, "spec.addresses", message))
+/// A Gateway behind a Service of its own, whose address is the Gateway's.
+fn behind_service(snapshot: &Snapshot, gateway: &mut Planned, wish: &Wish) {
+    if !wish.is_of_mode() {
+        return;
+    }
+    gateway.site = Site::Mapped(BTreeMap::new());
+    let name = infrastructure::service_name(&gateway.name);
+    let service = own_service(snapshot, gateway);
+    let ingress = service.map_or(&[][..], |one| &one.status.load_balancer.ingress[..]);
+    let waits = || {
+        format!(
+            "Service {name} has no address yet: something in the cluster must serve Services of type LoadBalancer"
+        )
+    };
+    if gateway.object.spec.addresses.is_empty() {
+        gateway.shown = ingress.iter().filter_map(of_ingress).collect();
+        if gateway.shown.is_empty() {
+            gateway.lacking.extend(wish.any.iter().map(|entry| unassigned(entry, &waits())));
+        }
+        return;
+    }
+    let mut free: Vec<IpAddr> =
+        ingress.iter().filter_map(|one| one.ip.as_ref()?.parse().ok()).collect();
+    let is_waiting = free.is_empty();
+    for (entry, ip) in &wish.named {
+        if let Some(at) = free.iter().position(|one| one == ip) {
+            gateway.shown.push(shown(free.remove(at), entry.routability));
+        } else if is_waiting {
+            gateway.lacking.push(unassigned(entry, &waits()));
         } else {
-            other.map(|(index, ip)| {
-                let field = format!("spec.addresses[{index}].value");
-                let message = format!(
-                    "{field}: Service {name} was not given {ip}: choose another address or none"
-                );
-                Fault::new(Reason::AddressNotUsable, field, message)
-            })
-        };
-        if let Some(fault) = fault {
-            gateway.unassigned.get_or_insert(fault);
+            let message =
+                format!("Service {name} was not given {ip}: choose another address or none");
+            unusable(gateway, entry, &message);
         }
     }
+    let mut free = free.into_iter();
+    for entry in &wish.any {
+        match free.next() {
+            Some(ip) => gateway.shown.push(shown(ip, entry.routability)),
+            None if is_waiting => gateway.lacking.push(unassigned(entry, &waits())),
+            None => {
+                let message = format!("Service {name} has no further address");
+                gateway.lacking.push(unassigned(entry, &message));
+            }
+        }
+    }
+}
+
+fn of_ingress(one: &Ingress) -> Option<Address> {
+    let ip = one.ip.as_ref().and_then(|ip| ip.parse().ok());
+    ip.map(|ip| shown(ip, DEFAULT)).or_else(|| {
+        let value = one.hostname.as_ref()?.to_string();
+        Some(Address { kind: "Hostname", value, routability: Some(DEFAULT) })
+    })
 }
 
 /// The Service that we made for a Gateway.
@@ -293,11 +403,14 @@ fn own_service<'a>(snapshot: &'a Snapshot, gateway: &Planned) -> Option<&'a Serv
     infrastructure::is_ours(&service.metadata.labels, &gateway.name).then_some(service)
 }
 
-/// The port that we bind for each port of each Gateway, TCP and UDP alike: first those that Services
-/// already lead to.
+/// The port that we bind for each port of each Gateway behind a Service, TCP and UDP alike: first those
+/// that Services already lead to. Other Gateways' ports are theirs.
 fn choose_ports(snapshot: &Snapshot, gateways: &mut [Planned]) {
-    let mut taken: HashSet<u16> = HashSet::new();
-    for gateway in gateways.iter_mut().filter(|gateway| gateway.fault.is_none()) {
+    let is_mapped = |gateway: &Planned| matches!(gateway.site, Site::Mapped(_));
+    let others =
+        gateways.iter().filter(|gateway| !is_mapped(gateway) && !gateway.site.is_nowhere());
+    let mut taken: HashSet<u16> = others.flat_map(Planned::ports).map(|(port, _)| port).collect();
+    for gateway in gateways.iter_mut().filter(|gateway| is_mapped(gateway)) {
         let wanted: BTreeSet<u16> = gateway.ports().into_iter().map(|(port, _)| port).collect();
         let ports =
             own_service(snapshot, gateway).map_or(&[][..], |service| &service.spec.ports[..]);
@@ -310,7 +423,7 @@ fn choose_ports(snapshot: &Snapshot, gateways: &mut [Planned]) {
         let kept = known.filter(|(port, own)| wanted.contains(port) && taken.insert(*own));
         gateway.site = Site::Mapped(kept.collect());
     }
-    for gateway in gateways.iter_mut().filter(|gateway| gateway.fault.is_none()) {
+    for gateway in gateways.iter_mut() {
         let wanted: BTreeSet<u16> = gateway.ports().into_iter().map(|(port, _)| port).collect();
         let Site::Mapped(map) = &mut gateway.site else { continue };
         for port in wanted {

@@ -98,7 +98,7 @@ fn what_a_status_shows_is_kept_whoever_is_older() {
         found,
         [
             row("old", &["10.0.0.2"], None),
-            row("middle", &[], Some(Reason::AddressNotUsable)),
+            row("middle", &[], Some(Reason::AddressNotAssigned)),
             row("new", &["10.0.0.1"], None),
             row("moved", &["10.0.0.6"], None),
         ]
@@ -131,8 +131,8 @@ fn a_named_address_is_given_and_one_that_cannot_be_is_said() {
         [
             row("a", &["10.0.0.5"], None),
             row("b", &["10.0.0.6"], Some(Reason::AddressNotUsable)),
-            row("c", &[], Some(Reason::AddressNotUsable)),
-            row("d", &[], Some(Reason::AddressNotUsable)),
+            row("c", &[], Some(Reason::AddressNotAssigned)),
+            row("d", &[], Some(Reason::AddressNotAssigned)),
             row("e", &["10.0.0.2", "10.0.0.1"], None),
         ]
     );
@@ -245,4 +245,90 @@ fn a_service_of_ours_keeps_its_port_and_its_address_is_the_gateways() {
     let foreign = find(service(json!({})));
     assert_eq!(foreign.unassigned.unwrap().reason, Reason::AddressNotAssigned);
     assert!(foreign.shown.is_empty());
+}
+
+/// What a status shows of a Gateway that asks for `addresses` and whose Service has `cluster_ips`,
+/// what it lacks, and its port 80.
+fn asked(
+    mode: &str,
+    addresses: serde_json::Value,
+    cluster_ips: &[&str],
+) -> (Vec<(String, &'static str)>, usize, Planned) {
+    let mut object = Gateway::clone(&gateway("a", 1, &[], &[]));
+    object.spec.addresses = serde_json::from_value(addresses).unwrap();
+    let labels =
+        json!({infrastructure::MANAGED_BY_LABEL: "ringway", infrastructure::GATEWAY_LABEL: "a"});
+    let service: Service = serde_json::from_value(json!({
+        "metadata": {"name": "ringway-a", "namespace": "ns", "labels": labels},
+        "spec": {"clusterIP": cluster_ips.first(), "clusterIPs": cluster_ips},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.8"}]}},
+    }))
+    .unwrap();
+    let services =
+        (!cluster_ips.is_empty()).then(|| (Name::new("ns", "ringway-a"), Arc::new(service)));
+    let snapshot = Snapshot {
+        gateways: Arc::new([(object.metadata.full_name(), Arc::new(object))].into()),
+        services: Arc::new(services.into_iter().collect()),
+        host_addresses: ["192.0.2.1".parse().unwrap()].into(),
+        implicit_class: Some("ringway".into()),
+        addressing: mode.parse().unwrap(),
+        is_cluster: true,
+        ..Snapshot::default()
+    };
+    let planned = super::super::gateway::plan(&snapshot, &class::plan(&snapshot)).0.remove(0);
+    let shown = planned.shown.iter();
+    let shown = shown.map(|one| (one.value.clone(), one.routability.unwrap())).collect();
+    (shown, planned.lacking.len(), planned)
+}
+
+#[test]
+fn a_cluster_ip_is_the_services_in_every_mode_and_takes_nothing_of_the_mode() {
+    for (mode, own) in
+        [("host", "192.0.2.1"), ("pool:10.0.0.0/29", "10.0.0.1"), ("service", "192.0.2.8")]
+    {
+        let cluster = json!([{"routability": "Cluster"}]);
+        let (shown, lacking, planned) = asked(mode, cluster.clone(), &[]);
+        assert_eq!((shown, lacking), (vec![], 1), "{mode}: its Service is not there yet");
+        assert_eq!(planned.unassigned.unwrap().reason, Reason::AddressNotAssigned);
+        let waiting = planned.site.sockets(80);
+        assert!(SERVICE_PORTS.contains(&waiting[0].1), "{mode}");
+
+        let (shown, lacking, planned) = asked(mode, cluster, &["10.96.0.9"]);
+        assert_eq!((shown, lacking), (vec![("10.96.0.9".to_owned(), "Cluster")], 0), "{mode}");
+        assert_eq!((planned.unassigned, planned.site.sockets(80)), (None, waiting), "{mode}");
+
+        let both = json!([{"routability": "Cluster"}, {"routability": ""}]);
+        let (mut shown, lacking, planned) = asked(mode, both, &["10.96.0.9"]);
+        shown.sort_by_key(|one| one.1);
+        let expected = [(own.to_owned(), ""), ("10.96.0.9".to_owned(), "Cluster")];
+        assert_eq!((&shown[..], lacking), (&expected[..], 0), "{mode}");
+        assert_eq!(planned.unassigned, None, "{mode}");
+
+        let sentinel = json!([{"routability": "testing.x-k8s.io/sentinel"}]);
+        let (shown, ..) = asked(mode, sentinel, &["10.96.0.9"]);
+        assert_eq!(shown, [(own.to_owned(), "testing.x-k8s.io/sentinel")], "{mode}");
+    }
+}
+
+#[test]
+fn what_cannot_be_a_cluster_ip_is_lacking_and_the_rest_is_served() {
+    let (mode, ips) = ("pool:10.0.0.0/29", ["10.96.0.9"]);
+    let wrong = json!({"value": "203.0.113.1", "routability": "Cluster"});
+    for unsatisfied in [wrong, json!({"routability": "example.com/wan"})] {
+        let (shown, lacking, planned) = asked(mode, json!([unsatisfied]), &ips);
+        assert_eq!((shown, lacking), (vec![], 1), "{unsatisfied}");
+        assert_eq!(planned.unassigned.as_ref().unwrap().reason, Reason::AddressNotAssigned);
+        assert!(planned.site.is_nowhere(), "{unsatisfied}");
+
+        let (shown, lacking, planned) = asked(mode, json!([{}, unsatisfied]), &ips);
+        assert_eq!((shown, lacking), (vec![("10.0.0.1".to_owned(), "")], 1), "{unsatisfied}");
+        assert_eq!(planned.unassigned, None, "{unsatisfied}");
+        assert!(planned.lacking[0].message.starts_with("spec.addresses[1]."));
+    }
+    let twice =
+        json!([{"routability": "Cluster"}, {"value": "10.96.0.9", "routability": "Cluster"}]);
+    let (shown, lacking, _) = asked(mode, twice.clone(), &ips);
+    assert_eq!((shown, lacking), (vec![("10.96.0.9".to_owned(), "Cluster")], 1));
+    let (shown, lacking, _) = asked(mode, twice, &["10.96.0.9", "fd00::9"]);
+    assert_eq!((shown.len(), lacking), (2, 0), "one of each family");
 }

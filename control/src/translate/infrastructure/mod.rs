@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::address::{Addressing, Site};
+use super::address::{self, Addressing, Site};
 use super::gateway::Planned;
-use crate::api::{Endpoint, GATEWAY_GROUP, Name};
+use crate::api::{Endpoint, GATEWAY_GROUP, Name, Routability};
 use crate::report::Transport;
 use crate::store::Snapshot;
 
@@ -114,9 +114,14 @@ fn service(snapshot: &Snapshot, gateway: &Planned, ports: &Ports) -> Value {
         })
         .collect();
     let mut spec = json!({"ports": ports, "type": "ClusterIP"});
-    if snapshot.addressing == Addressing::Service {
+    if let Some(ip) = address::asked_for(snapshot, gateway) {
+        spec["clusterIP"] = json!(ip);
+    }
+    if snapshot.addressing == Addressing::Service && address::asks_for_others(gateway) {
         spec["type"] = json!("LoadBalancer");
-        let named = gateway.object.spec.addresses.iter().find_map(|one| one.value.as_ref());
+        let all = gateway.object.spec.addresses.iter();
+        let mut others = all.filter(|one| one.routability != Routability::Cluster);
+        let named = others.find_map(|one| one.value.as_ref());
         if let Some(address) = named.filter(|address| !address.is_empty()) {
             spec["loadBalancerIP"] = json!(address);
         }
