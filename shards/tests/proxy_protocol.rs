@@ -256,3 +256,32 @@ fn towards_a_backend_the_header_stands_in_front_of_tls_too() {
         world.stop();
     }
 }
+
+#[test]
+fn requests_to_a_backend_that_wants_it_never_share_a_connection() {
+    for runtime in backends() {
+        let backend = Recorded::start(|mut tap, _| {
+            while let Some(request) = tap.request() {
+                let line = request.split("\r\n").next().unwrap();
+                tap.write(
+                    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{line}", line.len())
+                        .as_bytes(),
+                );
+            }
+        });
+        let mut world = World::start(runtime, &wanting(one(&backend), ProxyVersion::V1), logging());
+        for _ in 0..2 {
+            let mut client = world.connect();
+            let port = client.local_addr().unwrap().port();
+            let line = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {port} {}", world.address.port());
+            for _ in 0..2 {
+                client.write_all(support::GET).unwrap();
+                assert!(support::read_until(&mut client, &line).starts_with("HTTP/1.1 200"));
+            }
+        }
+        settle(&mut world, 4);
+        assert_eq!(*backend.connections.lock().unwrap(), 4);
+        assert_eq!(world.seen.iter().map(|report| report.upstream_idle).max(), Some(0));
+        world.stop();
+    }
+}

@@ -98,9 +98,10 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
             Some(until) if until < limit => (until, Fault::RequestTimeout),
             _ => (limit, Fault::AuthTimeout),
         };
-        let client = self.client.origin().client();
+        let origin = self.client.origin();
+        let (client, peer) = (origin.client(), &origin.peer);
         let head = &self.scratch.request;
-        let asked = Asked { ask, auth, head, client, body, limit };
+        let asked = Asked { ask, auth, head, client, peer, body, limit };
         match race(asked.put(self.shard, self.installed), R::sleep_until(limit)).await {
             Either::First(verdict) => verdict,
             Either::Second(()) => Err(late),

@@ -17,7 +17,7 @@ use super::client::{Client, Respond};
 use super::exchange::{Exchange, Next};
 use super::tunnel;
 use crate::shard::Shard;
-use crate::upstream::{self, Acquired, Backend, InFlight};
+use crate::upstream::{self, Acquired, Backend, Destination, InFlight};
 
 /// What follows a try of a rule without a policy.
 enum After {
@@ -36,8 +36,8 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
         loop {
             self.trace.attempts += 1;
             let mut flight = InFlight::begin(shard, installed, forward.endpoint);
-            let acquired =
-                upstream::acquire(shard, installed, (&forward).into(), repeatable, now, None).await;
+            let to = Destination::of(&forward, &self.client.origin().peer);
+            let acquired = upstream::acquire(shard, installed, to, repeatable, now, None).await;
             let upstream = match acquired {
                 Ok(upstream) => upstream,
                 Err(fault) => {

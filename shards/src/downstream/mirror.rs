@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use proxy::balance::EndpointId;
-use proxy::exchange::{Client, Forward};
+use proxy::exchange::Forward;
 use proxy::fault::Fault;
 use proxy::http::write::Recorded;
 use proxy::http::{Method, RequestHead, ResponseHead};
@@ -18,6 +18,7 @@ use proxy::table::Policy;
 use proxy::tls::{Alpn, Identity};
 use runtime::Runtime;
 
+use crate::arrival::Peer;
 use crate::capture::Body;
 use crate::race::{Either, race};
 use crate::relay;
@@ -25,7 +26,7 @@ use crate::report::MirrorEnd;
 use crate::shard::Shard;
 use crate::upstream::h1::Connection;
 use crate::upstream::h2;
-use crate::upstream::origin::{self, Origin};
+use crate::upstream::origin::{self, Announced, Origin};
 use crate::upstream::{Answers, AtHand, Backend, InFlight};
 
 /// The mirrors of one request, until its body is at hand.
@@ -43,6 +44,7 @@ struct Target {
     slot: u32,
     protocol: BackendProtocol,
     identity: Option<Rc<Identity>>,
+    announced: Option<Announced>,
 }
 
 /// One copy on its way.
@@ -62,12 +64,12 @@ impl Mirrors {
         policy: &Policy,
         forward: &Forward<'_>,
         head: &RequestHead,
-        client: Client<'_>,
+        client: &super::origin::Origin,
     ) -> Option<Self> {
         let mut targets = Vec::new();
         for mirror in policy.mirrors.iter().chain(forward.mirrors()) {
             if shard.local.borrow_mut().draw(mirror.numerator, mirror.denominator) {
-                match Target::of(shard, mirror.slot, forward) {
+                match Target::of(shard, mirror.slot, forward, &client.peer) {
                     Ok(target) => targets.push(target),
                     Err(_) => shard.recorder.mirror(MirrorEnd::Failed),
                 }
@@ -81,7 +83,7 @@ impl Mirrors {
             return None;
         }
         let mut copy = Recorded::default();
-        forward.write_request(head, client, &mut copy);
+        forward.write_request(head, client.client(), &mut copy);
         Some(Self { targets, head: Rc::new(copy), method: head.method, sent: Cell::new(false) })
     }
 
@@ -112,12 +114,12 @@ impl Mirrors {
         if in_flight >= limits::MIRRORS_IN_FLIGHT_MAX {
             return Err(MirrorEnd::Busy);
         }
-        let Target { slot, protocol, identity } = target;
+        let Target { slot, protocol, identity, announced } = target;
         let picked = shard.local.borrow_mut().pick_endpoint(slot, None, R::now());
         let (endpoint, address) = picked.ok_or(MirrorEnd::NoEndpoint)?;
         shard.mirrors.set(in_flight + 1);
         let (head, body, method) = (Rc::clone(&self.head), Rc::clone(body), self.method);
-        let origin = Origin { address, identity };
+        let origin = Origin { address, identity, announced };
         R::spawn(run(Rc::clone(shard), Copy { endpoint, origin, protocol, head, body, method }));
         Ok(())
     }
@@ -125,7 +127,12 @@ impl Mirrors {
 
 impl Target {
     /// How the backend in `slot` is spoken to for what came by the listener of `forward`.
-    fn of<R: Runtime>(shard: &Shard<R>, slot: u32, forward: &Forward<'_>) -> Result<Self, Fault> {
+    fn of<R: Runtime>(
+        shard: &Shard<R>,
+        slot: u32,
+        forward: &Forward<'_>,
+        client: &Peer,
+    ) -> Result<Self, Fault> {
         let installed = shard.installed();
         let backend = installed.epoch.backends.get(slot as usize).and_then(Option::as_ref);
         let protocol = backend.map_or_else(BackendProtocol::default, |backend| backend.protocol);
@@ -133,11 +140,14 @@ impl Target {
             BackendProtocol::Http1 => Alpn::Http1,
             BackendProtocol::Http2 => Alpn::Http2,
         };
-        let identity = match backend {
-            Some(backend) => origin::identity(shard, backend, forward.listener, alpn)?,
-            None => None, // It has no endpoint either.
+        let (identity, announced) = match backend {
+            Some(backend) => {
+                let identity = origin::identity(shard, backend, forward.listener, alpn)?;
+                (identity, origin::announced(backend, client)?)
+            }
+            None => (None, None), // It has no endpoint either.
         };
-        Ok(Self { slot, protocol, identity })
+        Ok(Self { slot, protocol, identity, announced })
     }
 }
 

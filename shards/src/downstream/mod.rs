@@ -32,7 +32,7 @@ use runtime::{Abort, Buf, Runtime, Size};
 
 use self::origin::Origin;
 use self::tls::Greeting;
-use crate::arrival::{Arrival, Peer};
+use crate::arrival::Arrival;
 use crate::deadline::Deadline;
 use crate::framed::{Framed, Outlet};
 use crate::input::Input;
@@ -95,7 +95,7 @@ async fn greet<R: Runtime>(shard: &Rc<Shard<R>>, port: PortKey, arrival: Arrival
             stall_window: shard.installed().epoch.settings.timeouts.response_stall,
             abort,
         }),
-        origin: Origin { address: peer.ip().to_string(), port, is_tls: false, sni: None },
+        origin: Origin { address: peer.ip().to_string(), peer, port, is_tls: false, sni: None },
         served: 0,
         last: None,
         is_h2: false,
@@ -111,18 +111,19 @@ async fn greet<R: Runtime>(shard: &Rc<Shard<R>>, port: PortKey, arrival: Arrival
             }
             None => {}
         },
-        Greeting::Stream(kind) => Box::pin(relay(shard, client, kind, peer)).await,
+        Greeting::Stream(kind) => Box::pin(relay(shard, client, kind)).await,
         Greeting::Over => {}
     }
 }
 
 /// Hands the connection over to be relayed whole.
-async fn relay<R: Runtime>(shard: &Rc<Shard<R>>, client: Downstream<R>, kind: Kind, peer: Peer) {
+async fn relay<R: Runtime>(shard: &Rc<Shard<R>>, client: Downstream<R>, kind: Kind) {
     let Downstream { reader, writer, origin, .. } = client;
     let (send, recv, input) = (writer.outlet.half, reader.half, reader.input);
-    let record = Record::start(kind, peer.ip(), origin.sni, R::now());
+    let Origin { peer, port, sni, .. } = origin;
+    let record = Record::start(kind, peer.ip(), sni, R::now());
     let client = Arrival { send, recv, input, peer };
-    stream::run(shard, origin.port, client, record).await;
+    stream::run(shard, port, client, record).await;
 }
 
 impl<R: Runtime> Downstream<R> {

@@ -15,6 +15,7 @@ use proxy::limits;
 use runtime::Runtime;
 
 use super::forward::ATTEMPTS_MAX;
+use crate::arrival::Peer;
 use crate::capture::gather;
 use crate::install::Installed;
 use crate::shard::Shard;
@@ -28,6 +29,7 @@ pub(super) struct Asked<'a, 'e> {
     pub(super) auth: &'a Auth,
     pub(super) head: &'a RequestHead,
     pub(super) client: Client<'a>,
+    pub(super) peer: &'a Peer,
     pub(super) body: &'a [u8],
     /// When there must be a connection at the latest.
     pub(super) limit: Instant,
@@ -96,7 +98,8 @@ impl Asked<'_, '_> {
             let server = self.ask.server(self.auth, &mut shard.local.borrow_mut(), not, now)?;
             not = Some(server.endpoint);
             let Server { backend, address, .. } = server;
-            let to = Destination { backend, address, listener: self.ask.listener() };
+            let (listener, client) = (self.ask.listener(), self.peer);
+            let to = Destination { backend, address, listener, client };
             let mut flight = InFlight::begin(shard, installed, server.endpoint);
             let limit = Some(self.limit);
             let verdict = match upstream::acquire(shard, installed, to, true, now, limit).await {

@@ -28,7 +28,7 @@ use super::tunnel;
 use crate::capture::{Body, Capture};
 use crate::race::{beside, race};
 use crate::shard::Shard;
-use crate::upstream::{self, Acquired, AtHand, Backend, InFlight};
+use crate::upstream::{self, Acquired, AtHand, Backend, Destination, InFlight};
 
 /// What a try does for its rule's policy.
 pub(super) struct Extra<'e> {
@@ -215,7 +215,7 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
         let received = self.scratch.body.take();
         let request = &self.scratch.request;
         let here = if received.is_none() { self.client.body_here(request) } else { None };
-        let client = self.client.origin().client();
+        let client = self.client.origin();
         let mirrors = Mirrors::draw(self.shard, policy, forward, request, client);
         let wanted = here.is_none() && (policy.retry.is_some() || mirrors.is_some());
         Course {
@@ -264,7 +264,7 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
         course.prepare(shard, limits);
         let mut flight = InFlight::begin(shard, installed, forward.endpoint);
         let (repeatable, limit) = (course.repeatable, limits.first());
-        let to = forward.into();
+        let to = Destination::of(forward, &self.client.origin().peer);
         let acquired = upstream::acquire(shard, installed, to, repeatable, now, limit).await;
         match acquired {
             Ok(Acquired::Http1(upstream)) => {

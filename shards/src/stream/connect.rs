@@ -20,7 +20,7 @@ use crate::install::{Installed, PortKey};
 use crate::shard::Shard;
 use crate::transport::{RecvHalf, SendHalf};
 use crate::upstream::open::{self, Opened};
-use crate::upstream::origin::{Origin, announcement, identity};
+use crate::upstream::origin::{Origin, announced, identity};
 
 /// A connection to an endpoint.
 pub(super) struct Server<R: Runtime> {
@@ -83,10 +83,10 @@ async fn connect<R: Runtime>(
     pick: &Pick<'_>,
 ) -> Result<Server<R>, Fault> {
     let mut load = Load::begin(shard, pick.endpoint);
-    let announced = announcement(pick.backend, client)?;
     let identity = identity(shard, pick.backend, listener, Alpn::Nothing)?;
-    let origin = Origin { address: pick.address, identity };
-    let opened = open::open_behind(shard, installed, &origin, None, announced).await;
+    let announced = announced(pick.backend, client)?;
+    let origin = Origin { address: pick.address, identity, announced };
+    let opened = open::open(shard, installed, &origin, None).await;
     let Opened { send, recv, input, .. } = opened.inspect_err(|fault| load.failed(*fault))?;
     load.answered();
     Ok(Server { send, recv, input, load, slot: listener.slot })

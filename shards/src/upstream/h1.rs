@@ -61,9 +61,11 @@ impl<R: Runtime> Connection<R> {
         Ok(Self { send: Framed::new(send), recv, input, abort, origin, reused: false })
     }
 
-    /// Whether its identity is still one that requests ask for.
+    /// Whether it may wait for another request: it was announced for nobody, and its identity is still
+    /// one that requests ask for.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.origin.identity.as_ref().is_none_or(|identity| identity.is_wanted())
+        self.origin.announced.is_none()
+            && self.origin.identity.as_ref().is_none_or(|identity| identity.is_wanted())
     }
 
     /// Whether an idle connection can no longer be used.

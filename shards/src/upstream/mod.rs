@@ -26,6 +26,7 @@ use proxy::tls::Alpn;
 use runtime::Runtime;
 
 use self::origin::Origin;
+use crate::arrival::Peer;
 use crate::cut::Cut;
 use crate::install::Installed;
 use crate::relay::{Drain, Source};
@@ -83,18 +84,20 @@ pub(crate) enum Acquired<R: Runtime> {
     Http2(h2::StreamBackend<R>),
 }
 
-/// Where a request goes: an endpoint of a backend, for what came by a listener.
+/// Where a request goes: an endpoint of a backend, for what a client sent by a listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Destination<'d> {
     pub(crate) backend: &'d epoch::Backend,
     pub(crate) address: SocketAddr,
     pub(crate) listener: &'d Listener,
+    pub(crate) client: &'d Peer,
 }
 
-impl<'d> From<&Forward<'d>> for Destination<'d> {
-    fn from(forward: &Forward<'d>) -> Self {
+impl<'d> Destination<'d> {
+    /// Where `forward` goes for `client`.
+    pub(crate) fn of(forward: &Forward<'d>, client: &'d Peer) -> Self {
         let Forward { backend, address, listener, .. } = *forward;
-        Self { backend, address, listener }
+        Self { backend, address, listener, client }
     }
 }
 

@@ -1,4 +1,5 @@
-//! New connections to endpoints: TCP, then TLS where the origin wants it, each within its limit.
+//! New connections to endpoints: TCP, then a PROXY protocol header and TLS where the origin wants
+//! them, each within its limit.
 //!
 //! It knows neither pool nor HTTP; whoever speaks a protocol to backends calls it. Invariant: what it
 //! returns has its identity proven; a connection that could not prove it is closed.
@@ -8,6 +9,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use proxy::fault::Fault;
+use proxy::proxy_protocol;
 use proxy::tls::{Identity, Reason, Session};
 use runtime::{Abort, Runtime};
 
@@ -34,17 +36,6 @@ pub(crate) async fn open<R: Runtime>(
     origin: &Origin,
     limit: Option<Instant>,
 ) -> Result<Opened<R>, Fault> {
-    open_behind(shard, installed, origin, limit, None).await
-}
-
-/// The same, with `announced` in front of everything else.
-pub(crate) async fn open_behind<R: Runtime>(
-    shard: &Shard<R>,
-    installed: &Installed,
-    origin: &Origin,
-    limit: Option<Instant>,
-    announced: Option<Vec<u8>>,
-) -> Result<Opened<R>, Fault> {
     let timeouts = &installed.epoch.settings.timeouts;
     let by = |deadline: Instant| limit.map_or(deadline, |limit| limit.min(deadline));
     let deadline = by(R::now() + timeouts.connect);
@@ -56,7 +47,9 @@ pub(crate) async fn open_behind<R: Runtime>(
     shard.recorder.upstream_opened();
     let (send, recv) = transport::halves(sink, stream);
     let mut opened = Opened { abort: recv.abort_handle(), send, recv, input: Input::default() };
-    if let Some(header) = announced {
+    if let Some((version, ends)) = origin.announced {
+        let mut header = Vec::new();
+        proxy_protocol::write(version, ends, &mut header);
         opened.send.send(header).await.map_err(|_| Fault::ConnectFailed)?;
     }
     if let Some(identity) = &origin.identity {

@@ -10,7 +10,8 @@ use std::rc::Rc;
 
 use proxy::epoch::{Backend, Listener};
 use proxy::fault::Fault;
-use proxy::proxy_protocol;
+use proxy::ir::ProxyVersion;
+use proxy::proxy_protocol::Ends;
 use proxy::tls::{Alpn, Identity};
 use runtime::Runtime;
 
@@ -24,7 +25,12 @@ pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
     /// `None` speaks without TLS.
     pub(crate) identity: Option<Rc<Identity>>,
+    /// Its connections begin with a PROXY protocol header, and are this client's alone.
+    pub(crate) announced: Option<Announced>,
 }
+
+/// A PROXY protocol header.
+pub(crate) type Announced = (ProxyVersion, Ends);
 
 /// An origin as a key of maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +38,7 @@ pub(crate) struct Key {
     pub(crate) address: SocketAddr,
     /// 0 is no TLS.
     identity: u32,
+    announced: Option<Announced>,
 }
 
 impl Origin {
@@ -42,12 +49,13 @@ impl Origin {
         alpn: Alpn,
     ) -> Result<Self, Fault> {
         let identity = identity(shard, to.backend, to.listener, alpn)?;
-        Ok(Self { address: to.address, identity })
+        let announced = announced(to.backend, to.client)?;
+        Ok(Self { address: to.address, identity, announced })
     }
 
     pub(crate) fn key(&self) -> Key {
         let identity = self.identity.as_ref().map_or(0, |identity| identity.id());
-        Key { address: self.address, identity }
+        Key { address: self.address, identity, announced: self.announced }
     }
 }
 
@@ -64,11 +72,8 @@ pub(crate) fn identity<R: Runtime>(
     identity.map(Some).map_err(|error| Fault::UpstreamTls(error.reason()))
 }
 
-/// The PROXY protocol header that a connection to `backend` for `client` begins with, if any does.
-/// Such a connection is this client's alone.
-pub(crate) fn announcement(backend: &Backend, client: &Peer) -> Result<Option<Vec<u8>>, Fault> {
+/// The PROXY protocol header that connections to `backend` for `client` begin with, if any does.
+pub(crate) fn announced(backend: &Backend, client: &Peer) -> Result<Option<Announced>, Fault> {
     let Some(version) = backend.proxy_protocol else { return Ok(None) };
-    let mut header = Vec::new();
-    proxy_protocol::write(version, client.ends().ok_or(Fault::ClientGone)?, &mut header);
-    Ok(Some(header))
+    client.ends().map(|ends| Some((version, ends))).ok_or(Fault::ClientGone)
 }

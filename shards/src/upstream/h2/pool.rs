@@ -147,7 +147,7 @@ impl Connections {
     pub(crate) fn sweep(&self, wanted: impl Fn(SocketAddr) -> bool) {
         let origins = self.origins.borrow();
         for member in origins.values().flat_map(|entry| &entry.open) {
-            let Origin { address, identity } = &member.origin;
+            let Origin { address, identity, .. } = &member.origin;
             let is_wanted = identity.as_ref().is_none_or(|identity| identity.is_wanted());
             if !is_wanted || !wanted(*address) {
                 member.shared.drain();
