@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::Reason;
 use http::{HeaderMap, Request};
-use http2_kit::{block_on, connect, connect_with, get, post, text, upload, whole};
+use http2_kit::{block_on, connect, connect_tls, connect_with, get, post, text, upload, whole};
 use proxy::epoch::{Epoch, Settings};
 use proxy::ir;
 use support::{GET_CLOSE, OK, Recorded, World, backends, config, one, read_until, rule, settle};
@@ -496,6 +496,96 @@ fn a_client_of_the_first_version_is_untouched_by_the_second() {
             client.write_all(support::GET).unwrap();
             assert!(read_until(&mut client, "hello").starts_with("HTTP/1.1 200 OK\r\n"));
         }
+        world.stop();
+    }
+}
+
+#[test]
+fn a_tls_connection_carries_the_requests_of_its_listener_and_no_others() {
+    let ca = support::pki::Authority::new("ca");
+    for runtime in backends() {
+        let backend = Recorded::always(OK);
+        let mut ir = one(&backend);
+        ir.ports[0].protocol = ir::Protocol::Tls;
+        let mut other = ir.ports[0].listeners[0].clone();
+        for (listener, name) in
+            [(&mut ir.ports[0].listeners[0], "a.example"), (&mut other, "b.example")]
+        {
+            listener.name = format!("default/gateway/{name}").into();
+            listener.hostname = Some(ir::Hostname::Exact(name.into()));
+            let certificates = vec![ca.issue(&[name])];
+            listener.tls = Some(Arc::new(ir::Tls { certificates, clients: None }));
+        }
+        ir.ports[0].listeners.push(other);
+        let world = World::start(runtime, &ir, Settings::default());
+        let config = support::pki::client(&ca, None, &[b"h2", b"http/1.1"]);
+        block_on(async {
+            let mut client = connect_tls(&world, &config, "a.example").await;
+            for (host, status) in [("a.example", 200), ("b.example", 421), ("c.example", 404)] {
+                let request = Request::get(format!("https://{host}/")).body(()).unwrap();
+                let (response, _) = client.send_request(request, true).unwrap();
+                assert_eq!(response.await.unwrap().status(), status, "{runtime:?} {host}");
+            }
+        });
+        assert!(backend.text().contains("x-forwarded-proto: https\r\n"));
+        world.stop();
+    }
+}
+
+#[test]
+fn a_websocket_over_a_stream_becomes_an_upgrade_at_the_backend() {
+    for runtime in backends() {
+        let backend = Recorded::start(|mut tap, _| {
+            let Some(request) = tap.request() else { return };
+            if request.starts_with("GET /no") {
+                return tap.write(b"HTTP/1.1 403 No\r\ncontent-length: 2\r\n\r\nno");
+            }
+            tap.write(
+                b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+                  upgrade: websocket\r\nsec-websocket-protocol: chat\r\n\r\nfirst",
+            );
+            while let Some(bytes) = tap.read() {
+                tap.write(&bytes);
+            }
+            tap.write(b"last");
+        });
+        let world = World::start(runtime, &one(&backend), Settings::default());
+        block_on(async {
+            let mut client = connect(&world).await;
+            let open = |path: &str| {
+                Request::connect(format!("http://x.example{path}"))
+                    .header("sec-websocket-version", "13")
+                    .extension(h2::ext::Protocol::from_static("websocket"))
+                    .body(())
+                    .unwrap()
+            };
+            while !client.is_extended_connect_protocol_enabled() {
+                tokio::task::yield_now().await;
+            }
+            let (response, mut stream) = client.send_request(open("/chat"), false).unwrap();
+            let response = response.await.unwrap();
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.headers()["sec-websocket-protocol"], "chat");
+            let mut body = response.into_body();
+            assert_eq!(body.data().await.unwrap().unwrap(), "first");
+            for number in 0..10u8 {
+                stream.send_data(Bytes::from(vec![number; 100]), false).unwrap();
+                assert_eq!(body.data().await.unwrap().unwrap(), vec![number; 100]);
+                body.flow_control().release_capacity(100).unwrap();
+            }
+            stream.send_data(Bytes::new(), true).unwrap();
+            assert_eq!(body.data().await.unwrap().unwrap(), "last");
+            let more = body.data().await.map_or_else(Bytes::new, Result::unwrap);
+            assert!(more.is_empty() && body.is_end_stream(), "{runtime:?}");
+            let (response, _stream) = client.send_request(open("/no"), false).unwrap();
+            assert_eq!(response.await.unwrap().status(), 403);
+        });
+        let seen = backend.text();
+        let head = seen.split("\r\n\r\n").next().unwrap();
+        assert!(head.starts_with("GET /chat HTTP/1.1\r\nhost: x.example\r\n"), "{head}");
+        assert!(head.contains("\r\nconnection: upgrade\r\nupgrade: websocket"), "{head}");
+        let key = head.split("sec-websocket-key: ").nth(1).unwrap().split("\r\n").next().unwrap();
+        assert!(key.len() == 24 && key.ends_with("=="), "{key}");
         world.stop();
     }
 }

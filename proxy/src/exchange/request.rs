@@ -1,9 +1,13 @@
 //! The request head as the backend gets it.
 
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+
 use super::forwarded::{self, Provenance};
 use super::{Client, Forward};
 use crate::filter::{header, rewrite};
-use crate::http::{HeadWriter, RequestHead};
+use crate::http::{HeadWriter, RequestHead, Version};
 
 impl Forward<'_> {
     /// Writes the request head for the backend: canonical (or rewritten) path, one Host, end-to-end
@@ -18,6 +22,9 @@ impl Forward<'_> {
         provenance.write(head, keeps, out);
         header::additions(modifiers.clone(), |name, value| out.field(name, value));
         if head.websocket {
+            if head.version == Version::Http2 {
+                out.field(b"sec-websocket-key", &websocket_key(head, client));
+            }
             out.websocket();
         } else if head.te_trailers {
             out.takes_trailers();
@@ -44,4 +51,21 @@ impl Forward<'_> {
             }
         });
     }
+}
+
+/// The key that a handshake of HTTP/1 needs and one of HTTP/2 has none of (RFC 8441 section 5): 16
+/// bytes that hardly come twice, in base64.
+fn websocket_key(head: &RequestHead, client: Client<'_>) -> [u8; 24] {
+    let half = |salt: u64| {
+        FixedState::with_seed(salt).hash_one((&head.arena, client.address, head.arena.as_ptr()))
+    };
+    let nonce = (u128::from(half(1)) << 64) | u128::from(half(2));
+    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut key = [b'='; 24];
+    for (at, place) in key.iter_mut().take(22).enumerate() {
+        // 128 bits are 21 digits and the first two bits of one more.
+        let six = if at < 21 { nonce >> (122 - 6 * at) } else { (nonce & 0b11) << 4 };
+        *place = digits[(six & 63) as usize];
+    }
+    key
 }

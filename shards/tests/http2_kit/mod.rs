@@ -40,6 +40,22 @@ pub(crate) async fn connect_with(
     client.ready().await.unwrap()
 }
 
+/// A connection by TLS, agreed on by ALPN.
+pub(crate) async fn connect_tls(
+    world: &World,
+    config: &Arc<rustls::ClientConfig>,
+    name: &str,
+) -> SendRequest<Bytes> {
+    let stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
+    let stream = connector.connect(name, stream).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(async move { connection.await.ok() });
+    client.ready().await.unwrap()
+}
+
 pub(crate) fn get(path: &str) -> Request<()> {
     Request::get(format!("http://x.example{path}")).body(()).unwrap()
 }
