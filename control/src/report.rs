@@ -4,6 +4,6 @@
 //! reads reports takes the types from here, so that only `main.rs` names the `shards` crate itself.
 
 pub use shards::report::{
-    Activity, AuthEnd, Datagrams, Direction, Dropped, ListenState, ListenerRequests,
+    Activity, AuthEnd, Datagrams, Direction, Dropped, Http2Counts, ListenState, ListenerRequests,
     ListenerStreams, MirrorEnd, Phase, Report, Stage, StreamCounts, Transport, transport,
 };

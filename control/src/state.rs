@@ -15,8 +15,8 @@ use runtime::cores::CoreId;
 use crate::histograms::Histograms;
 use crate::kube::Watches;
 use crate::report::{
-    Activity, AuthEnd, Datagrams, ListenState, MirrorEnd, Phase, Report, StreamCounts, Transport,
-    transport,
+    Activity, AuthEnd, Datagrams, Http2Counts, ListenState, MirrorEnd, Phase, Report, StreamCounts,
+    Transport, transport,
 };
 use crate::translate::Statuses;
 
@@ -86,6 +86,7 @@ pub struct Counts {
     pub auth: [u64; AuthEnd::ALL.len()],
     pub tls_completed: u64,
     pub tls_failed: u64,
+    pub http2: Http2Counts,
     pub datagrams: Datagrams,
     pub access_log_dropped: u64,
 }
@@ -345,6 +346,7 @@ impl Counts {
         }
         self.tls_completed += activity.tls_handshakes.0;
         self.tls_failed += activity.tls_handshakes.1;
+        self.http2.add(&activity.http2);
         self.datagrams.add(&activity.datagrams);
         self.access_log_dropped += activity.access_log_dropped;
     }

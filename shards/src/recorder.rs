@@ -12,8 +12,8 @@ use proxy::http::RequestHead;
 use crate::access_log::{self, Clock};
 use crate::install::Installed;
 use crate::report::{
-    Activity, AuthEnd, Datagrams, Dropped, ListenerRequests, ListenerStreams, MirrorEnd, Stage,
-    StreamCounts,
+    Activity, AuthEnd, Datagrams, Dropped, Http2Counts, ListenerRequests, ListenerStreams,
+    MirrorEnd, Stage, StreamCounts,
 };
 use crate::stream::Record;
 use crate::trace::Trace;
@@ -37,6 +37,7 @@ pub(crate) struct Recorder {
     mirrors: Cell<[u64; MirrorEnd::ALL.len()]>,
     auth: Cell<[u64; AuthEnd::ALL.len()]>,
     handshakes: Cell<(u64, u64)>,
+    http2: Cell<Http2Counts>,
     datagrams: Cell<Datagrams>,
     access_log: RefCell<Vec<u8>>,
     access_log_dropped: Cell<u64>,
@@ -62,6 +63,7 @@ impl Recorder {
             mirrors: Cell::default(),
             auth: Cell::default(),
             handshakes: Cell::new((0, 0)),
+            http2: Cell::default(),
             datagrams: Cell::default(),
             access_log: RefCell::default(),
             access_log_dropped: Cell::new(0),
@@ -223,6 +225,16 @@ impl Recorder {
         self.dirty.set(true);
     }
 
+    /// What came of some input on a connection of HTTP/2.
+    pub(crate) fn http2(&self, more: &Http2Counts) {
+        if METRICS && *more != Http2Counts::default() {
+            let mut counts = self.http2.get();
+            counts.add(more);
+            self.http2.set(counts);
+            self.dirty.set(true);
+        }
+    }
+
     pub(crate) fn handshake(&self, done: bool) {
         let (good, bad) = self.handshakes.get();
         self.handshakes.set(if done { (good + 1, bad) } else { (good, bad + 1) });
@@ -256,6 +268,7 @@ impl Recorder {
             mirrors: self.mirrors.take(),
             auth: self.auth.take(),
             tls_handshakes: self.handshakes.take(),
+            http2: self.http2.take(),
             datagrams: self.datagrams.take(),
             access_log: self.access_log.take(),
             access_log_dropped: self.access_log_dropped.take(),

@@ -96,6 +96,8 @@ pub struct Activity {
     pub auth: [u64; AuthEnd::ALL.len()],
     /// TLS handshakes completed and failed.
     pub tls_handshakes: (u64, u64),
+    /// What clients did on connections of HTTP/2.
+    pub http2: Http2Counts,
     /// What UDP ports did.
     pub datagrams: Datagrams,
     /// Access log lines, whole, newline-terminated.
@@ -135,6 +137,35 @@ pub struct StreamCounts {
     pub bytes_in: u64,
     /// Bytes to clients.
     pub bytes_out: u64,
+}
+
+/// What clients did on connections of HTTP/2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Http2Counts {
+    /// Connections that spoke it.
+    pub connections: u64,
+    /// Requests on them.
+    pub streams: u64,
+    /// Streams that the client reset.
+    pub reset: u64,
+    /// Streams that we reset before they became requests: malformed, or beyond the limit.
+    pub rejected: u64,
+    /// Connections ended because the client broke the protocol.
+    pub broken: u64,
+    /// Connections ended because the client spent its abuse budget.
+    pub abusive: u64,
+}
+
+impl Http2Counts {
+    /// Adds what happened since.
+    pub fn add(&mut self, more: &Self) {
+        self.connections += more.connections;
+        self.streams += more.streams;
+        self.reset += more.reset;
+        self.rejected += more.rejected;
+        self.broken += more.broken;
+        self.abusive += more.abusive;
+    }
 }
 
 /// A stage of an exchange.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use control::report::{
-    Activity, AuthEnd, Datagrams, Dropped, ListenState, ListenerRequests, ListenerStreams,
-    MirrorEnd, Phase, Report, Stage, StreamCounts, Transport,
+    Activity, AuthEnd, Datagrams, Dropped, Http2Counts, ListenState, ListenerRequests,
+    ListenerStreams, MirrorEnd, Phase, Report, Stage, StreamCounts, Transport,
 };
 use control::state::{About, Shared, State};
 use hdrhistogram::Histogram;
@@ -77,6 +77,14 @@ pub(crate) fn busy(shard: usize, installed: u64, listeners: usize) -> Report {
         mirrors: [3; MirrorEnd::ALL.len()],
         auth: [4; AuthEnd::ALL.len()],
         tls_handshakes: (7, 8),
+        http2: Http2Counts {
+            connections: 3,
+            streams: 20,
+            reset: 2,
+            rejected: 4,
+            broken: 1,
+            abusive: 1,
+        },
         datagrams: Datagrams {
             datagrams: [11, 12],
             bytes: [13, 14],

@@ -27,6 +27,7 @@ use self::stream::Stream;
 use crate::deadline::Deadline;
 use crate::framed::Outlet;
 use crate::input::Input;
+use crate::report::Http2Counts;
 
 /// A connection and its streams.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub(crate) struct State<M: Message> {
     leaving: bool,
     clock: Clock,
     abort: Abort,
+    /// What happened since somebody counted.
+    tally: Http2Counts,
 }
 
 /// How far a connection's end has come.
@@ -157,6 +160,7 @@ impl<M: Message> Shared<M> {
                 leaving: false,
                 clock,
                 abort,
+                tally: Http2Counts::default(),
             }),
         })
     }
@@ -184,6 +188,11 @@ impl<M: Message> Shared<M> {
         now: Instant,
     ) -> Result<Found, ConnectionError> {
         self.with(|state| state.digest(input, head, now))
+    }
+
+    /// What happened since the last call.
+    pub(crate) fn take_tally(&self) -> Http2Counts {
+        std::mem::take(&mut self.state.borrow_mut().tally)
     }
 
     /// Waits until some output is sent.
@@ -320,11 +329,13 @@ impl<M: Message> State<M> {
             let found = match read.event {
                 Some(Event::Head { stream, end }) => {
                     if M::SERVER {
+                        self.tally.streams += 1;
                         self.open(stream).whole = end;
                     }
                     Some(Found::Head { stream, end })
                 }
                 Some(Event::Refused { stream, why }) => {
+                    self.tally.streams += 1;
                     self.open(stream);
                     Some(Found::Refused { stream, why })
                 }
@@ -360,6 +371,7 @@ impl<M: Message> State<M> {
                 }
             }
             Event::Reset { stream, code, by_peer } => {
+                self.tally.reset += u64::from(by_peer);
                 if let Some(slot) = self.slot(stream) {
                     slot.end = Some(match code {
                         _ if !by_peer => End::Malformed,
@@ -387,11 +399,8 @@ impl<M: Message> State<M> {
                 }
                 self.rest();
             }
-            Event::GoAway { .. }
-            | Event::Rejected { .. }
-            | Event::Pong
-            | Event::Head { .. }
-            | Event::Refused { .. } => {}
+            Event::Rejected { .. } => self.tally.rejected += 1,
+            Event::GoAway { .. } | Event::Pong | Event::Head { .. } | Event::Refused { .. } => {}
         }
     }
 

@@ -9,7 +9,7 @@ mod client;
 use std::rc::Rc;
 
 use proxy::fault::Fault;
-use proxy::h2::{ErrorCode, Local, Server, StreamId};
+use proxy::h2::{ConnectionError, ErrorCode, Local, Server, StreamId};
 use proxy::http::RequestHead;
 use runtime::{Runtime, Size};
 
@@ -21,6 +21,7 @@ use crate::framed::Framed;
 use crate::h2::stream::Stream;
 use crate::h2::{self, Clock, Found, Shared};
 use crate::race::{Either, both, race};
+use crate::report::Http2Counts;
 use crate::scratch::Scratch;
 use crate::shard::Shard;
 use crate::trace::Trace;
@@ -34,6 +35,7 @@ pub(super) async fn serve<R: Runtime>(shard: &Rc<Shard<R>>, client: Downstream<R
     let clock = Clock::new(deadline, timeouts.header, timeouts.client_idle);
     let shared = Shared::new(Server::server(Local::default()), clock, outlet.abort.clone());
     let listed = shard.streams.enter(&shared);
+    shard.recorder.http2(&Http2Counts { connections: 1, ..Http2Counts::default() });
     let mut connection = Connection { shard, shared, origin: Rc::new(origin), half };
     let shared = Rc::clone(&connection.shared);
     let receiving = async {
@@ -79,9 +81,10 @@ impl<R: Runtime> Connection<'_, R> {
         let mut scratch = self.shard.scratches.take();
         let mut size = Size::Small;
         loop {
-            match self.dispatch(input, &mut scratch).await {
-                Ok(()) => {}
-                Err(()) => return End::Said,
+            let dispatched = self.dispatch(input, &mut scratch).await;
+            self.count(dispatched.err());
+            if dispatched.is_err() {
+                return End::Said;
             }
             let before = input.bytes().len();
             self.shared.with(|state| state.pace(R::now(), before > 0));
@@ -100,10 +103,10 @@ impl<R: Runtime> Connection<'_, R> {
         &self,
         input: &mut crate::input::Input,
         scratch: &mut Box<Scratch>,
-    ) -> Result<(), ()> {
+    ) -> Result<(), ConnectionError> {
         let now = R::now();
         loop {
-            match self.shared.digest(input, &mut scratch.request, now).map_err(|_| ())? {
+            match self.shared.digest(input, &mut scratch.request, now)? {
                 Found::Nothing => return Ok(()),
                 Found::Choked => self.shared.relieved().await,
                 Found::Head { stream, .. } => self.begin(stream, scratch, None),
@@ -112,6 +115,16 @@ impl<R: Runtime> Connection<'_, R> {
                 }
             }
         }
+    }
+
+    fn count(&self, error: Option<ConnectionError>) {
+        let mut tally = self.shared.take_tally();
+        match error.map(|error| error.code) {
+            None => {}
+            Some(ErrorCode::EnhanceYourCalm) => tally.abusive += 1,
+            Some(_) => tally.broken += 1,
+        }
+        self.shard.recorder.http2(&tally);
     }
 
     fn begin(&self, id: StreamId, scratch: &mut Box<Scratch>, refused: Option<Fault>) {
