@@ -133,22 +133,24 @@ asks for it, by `ringway check` with file and line, and under `/status`; nothing
 | kind | served |
 |---|---|
 | GatewayClass | whole, but `parametersRef` (Accepted=False, InvalidParameters) |
-| Gateway, ListenerSet | listeners with protocol HTTP, HTTPS, TLS (Passthrough and Terminate), TCP and UDP; HTTP, or HTTPS and TLS, several per port by hostname; `allowedRoutes` and `allowedListeners` by Same, All, Selector and None; certificates of clients of HTTPS listeners (`spec.tls.frontend`) and towards backends (`spec.tls.backend`) |
+| Gateway, ListenerSet | listeners with protocol HTTP, HTTPS, TLS (Passthrough and Terminate), TCP and UDP; HTTP, or HTTPS and TLS, several per port by hostname; `filters` with ExternalAuth; `allowedRoutes` and `allowedListeners` by Same, All, Selector and None; certificates of clients of HTTPS listeners (`spec.tls.frontend`) and towards backends (`spec.tls.backend`) |
 | HTTPRoute, GRPCRoute | whole, but what the next tables name; where both claim a host of a listener, the older has it |
 | TLSRoute, TCPRoute, UDPRoute | whole; the oldest route of a TCP or UDP listener has all its traffic |
-| ReferenceGrant | from routes to Service, from Gateway and ListenerSet to Secret, from Gateway to ConfigMap |
+| ReferenceGrant | from routes to Service, from Gateway and ListenerSet to Secret and, for ExternalAuth, to Service, from Gateway to ConfigMap |
 | Service, EndpointSlice, Secret, ConfigMap, ClusterTrustBundle, Namespace | as far as the others refer to them; of a ConfigMap its key `ca.crt` alone |
 | BackendTLSPolicy | whole, but `options`; for the Services that HTTPRoutes, TLSRoutes and TCPRoutes lead to, mirrors too. What a policy protects is never spoken to in the clear: where it cannot be obeyed the answer is 500, or the connection is closed |
 
 | what | where | what happens |
 |---|---|---|
 | other protocols | listener | Accepted=False, UnsupportedProtocol; other listeners serve |
-| `tls.mode: Passthrough` with HTTPS, `filters` | listener | Accepted=False, UnsupportedValue |
+| `tls.mode: Passthrough` with HTTPS, filter ExtensionRef | listener | Accepted=False, UnsupportedValue |
+| filters that are wrong in themselves, or stand at a listener without HTTP | listener | Accepted=False, InvalidListenerFilter |
+| a filter's server that does not exist or may not be asked | listener | ResolvedRefs=False, InvalidListenerFilterRef or RefNotPermitted; all its requests answer 500 |
 | `infrastructure.parametersRef` | Gateway | Accepted=False, InvalidParameters |
 | address types other than IPAddress | Gateway | Accepted=False, UnsupportedAddress |
 | `routability` other than `Cluster` | address | AddressesAssigned=False, PartiallyAssigned or NotAssigned; other addresses serve |
-| filters ExternalAuth and ExtensionRef, `sessionPersistence` | rule | the route is refused: Accepted=False, UnsupportedValue |
-| RequestRedirect and CORS on a backend | rule | the same; move the filter to the rule |
+| filter ExtensionRef, `sessionPersistence` | rule | the route is refused: Accepted=False, UnsupportedValue |
+| RequestRedirect, CORS and ExternalAuth on a backend | rule | the same; move the filter to the rule |
 | header edits of `Host`, `Connection`, `Content-Length` and what else frames a message | filter | the same; URLRewrite changes the host |
 | a match that no request can meet, a wrong regular expression | rule | the rule is dropped, PartiallyInvalid=True; the route is refused if no rule is left |
 | more than one rule in a TLSRoute, TCPRoute or UDPRoute of an older version | route | Accepted=False, UnsupportedValue |

@@ -18,6 +18,7 @@ pub struct Filter {
     pub url_rewrite: Option<Rewrite>,
     pub request_mirror: Option<Mirror>,
     pub cors: Option<Cors>,
+    pub external_auth: Option<ExternalAuth>,
 }
 
 open_enum! {
@@ -29,6 +30,7 @@ open_enum! {
         UrlRewrite = "URLRewrite",
         RequestMirror = "RequestMirror",
         Cors = "CORS",
+        ExternalAuth = "ExternalAuth",
     } default RequestHeaderModifier
 }
 
@@ -128,4 +130,73 @@ impl Default for Cors {
             max_age: 5,
         }
     }
+}
+
+/// An `HTTPExternalAuthFilter`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalAuth {
+    #[serde(default)]
+    pub protocol: AuthProtocol,
+    pub backend_ref: BackendRef,
+    #[serde(default)]
+    pub grpc: Option<GrpcAuth>,
+    #[serde(default)]
+    pub http: Option<HttpAuth>,
+    #[serde(default)]
+    pub forward_body: Option<ForwardBody>,
+}
+
+open_enum! {
+    /// How an authorization server is asked.
+    AuthProtocol {
+        Http = "HTTP",
+        Grpc = "GRPC",
+    } default Http
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GrpcAuth {
+    pub allowed_headers: Vec<Arc<str>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct HttpAuth {
+    pub path: Arc<str>,
+    pub allowed_headers: Vec<Arc<str>>,
+    pub allowed_response_headers: Vec<Arc<str>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ForwardBody {
+    /// Bytes; 0 forwards none.
+    pub max_size: i64,
+}
+
+/// Filters before routing.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ListenerFilters {
+    pub requests: Vec<ListenerFilter>,
+}
+
+/// One filter before routing.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ListenerFilter {
+    #[serde(rename = "type")]
+    pub kind: ListenerFilterType,
+    pub external_auth: Option<ExternalAuth>,
+    pub extension_ref: Option<serde_json::Value>,
+}
+
+open_enum! {
+    /// What a filter before routing does.
+    ListenerFilterType {
+        ExternalAuth = "ExternalAuth",
+        ExtensionRef = "ExtensionRef",
+    } default ExternalAuth
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CaCertificateRef, GATEWAY_GROUP, Meta};
+use super::{CaCertificateRef, GATEWAY_GROUP, ListenerFilters, Meta};
 
 /// A Gateway.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -127,8 +127,8 @@ pub struct Listener {
     pub protocol: Protocol,
     pub tls: Option<ListenerTls>,
     pub allowed_routes: AllowedRoutes,
-    /// Filters before routing; not supported yet, kept so that it is refused.
-    pub filters: Option<serde_json::Value>,
+    /// Filters before routing.
+    pub filters: Option<ListenerFilters>,
 }
 
 open_enum! {

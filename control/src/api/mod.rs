@@ -75,8 +75,9 @@ pub use cluster_trust_bundle::{ClusterTrustBundle, ClusterTrustBundleSpec};
 pub use config_map::{ConfigMap, ConfigMapData};
 pub use endpoint_slice::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 pub use filter::{
-    Cors, Filter, FilterType, Fraction, HeaderModifier, HeaderValue, Mirror, PathModifier,
-    PathModifierType, Redirect, Rewrite,
+    AuthProtocol, Cors, ExternalAuth, Filter, FilterType, ForwardBody, Fraction, GrpcAuth,
+    HeaderModifier, HeaderValue, HttpAuth, ListenerFilter, ListenerFilterType, ListenerFilters,
+    Mirror, PathModifier, PathModifierType, Redirect, Rewrite,
 };
 pub use gateway::{
     AddressType, AllowedListeners, AllowedRoutes, BackendTls, CertificateRef, FromNamespaces,

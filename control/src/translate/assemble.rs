@@ -129,7 +129,7 @@ fn ports(gateways: &[Planned], attached: Vec<Attached>, is_anywhere: bool) -> Ve
             hostname: listener.hostname.clone(),
             tls: listener.tls.clone(),
             client_certificate: gateway.client_certificate.clone(),
-            filters: Vec::new(),
+            filters: listener.filters.clone(),
             routes: attached.routes,
             streams: attached.streams,
         };

@@ -15,7 +15,7 @@ use super::gateway::Planned;
 use super::parent::{Door, Found, Parent, Parents};
 use super::route::Body;
 use super::status::{Condition, ConditionType, Problem, Reason, RouteParentStatus, RouteStatus};
-use super::{CONTROLLER_NAME, Fault, backend_tls, hostname, rival, same};
+use super::{CONTROLLER_NAME, Fault, hostname, rival, same};
 use crate::api::{
     GrpcRoute, HttpRoute, Kind, Meta, Name, Namespace, ParentReference, ReferenceGrant, Service,
     StreamRoute,
@@ -138,9 +138,13 @@ impl<O: Route> PlannedRoute<O> {
 }
 
 /// Plans every route.
-pub(super) fn plan(snapshot: &Snapshot, gateways: &[Planned], cache: &mut RouteCache) -> Routes {
+pub(super) fn plan(
+    snapshot: &Snapshot,
+    gateways: &[Planned],
+    policies: Policies,
+    cache: &mut RouteCache,
+) -> Routes {
     let parents = Parents::new(snapshot, gateways);
-    let policies = backend_tls::plan(snapshot);
     let planner = Planner {
         snapshot,
         parents: &parents,
@@ -188,7 +192,7 @@ impl Planner<'_> {
         for (name, object) in objects {
             let known = cache.get(name).filter(|known| same(&known.object, object));
             planned.push(self.plan_one(
-                Referrer { snapshot: self.snapshot, policies: self.policies.1, kind, route: name },
+                Referrer::of_route(self.snapshot, self.policies.1, kind, name),
                 object,
                 known,
             ));
@@ -206,7 +210,7 @@ impl Planner<'_> {
         lost: &Lost,
     ) -> PlannedRoute<O> {
         let Self { snapshot, parents, policies: (_, policies), .. } = *self;
-        let referrer = Referrer { snapshot, policies, kind, route: &route.name };
+        let referrer = Referrer::of_route(snapshot, policies, kind, &route.name);
         attach(referrer, &route.object, Arc::clone(&route.body), parents, lost)
     }
 

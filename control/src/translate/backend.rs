@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use proxy::ir;
 
-use super::attach::Routes;
 use super::backend_tls::Policies;
 use super::grant::{self, Reference};
 use super::proxy_protocol::{self, TO_ANNOTATION};
@@ -37,20 +36,36 @@ pub(super) struct Target {
     pub tls: Option<Arc<ir::BackendTls>>,
 }
 
-/// The route that refers, and what it has to obey.
+/// The object that refers, and what it has to obey.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Referrer<'r> {
     /// All objects.
     pub snapshot: &'r Snapshot,
     /// Who wants TLS.
     pub policies: &'r Policies,
-    /// What kind of route it is.
+    /// What kind it is of.
     pub kind: Kind,
-    /// The route.
+    /// The object.
     pub route: &'r Name,
+    /// What it speaks where a port does not say.
+    pub speaks: ir::BackendProtocol,
 }
 
-impl Referrer<'_> {
+impl<'r> Referrer<'r> {
+    /// A route.
+    pub(super) fn of_route(
+        snapshot: &'r Snapshot,
+        policies: &'r Policies,
+        kind: Kind,
+        route: &'r Name,
+    ) -> Self {
+        let speaks = match kind {
+            Kind::GrpcRoute => ir::BackendProtocol::Http2,
+            _ => ir::BackendProtocol::Http1,
+        };
+        Self { snapshot, policies, kind, route, speaks }
+    }
+
     fn transport(self) -> Transport {
         if self.kind == Kind::UdpRoute { Transport::Udp } else { Transport::Tcp }
     }
@@ -95,7 +110,7 @@ pub(super) fn resolve(
     let spec = find_port(&service, port, transport);
     let by_tls = transport == Transport::Tcp;
     let policy = referrer.policies.of(&name, spec.map(|spec| &*spec.name)).filter(|_| by_tls);
-    let protocol = spoken(referrer.kind, spec, policy.is_some()).map_err(|what| {
+    let protocol = spoken(referrer, spec, policy.is_some()).map_err(|what| {
         let message = format!("port {port} of Service {name} {what}");
         Fault::new(Reason::UnsupportedProtocol, format!("{field}.port"), message)
     })?;
@@ -205,12 +220,12 @@ fn has_own_endpoints(service: &Service) -> bool {
 /// What a route's requests to a port are sent in (GEP-1911), or why they cannot be sent. A protocol over
 /// TLS needs a policy: nobody else says whose certificate to expect.
 fn spoken(
-    route: Kind,
+    referrer: Referrer<'_>,
     port: Option<&ServicePort>,
     by_tls: bool,
 ) -> Result<ir::BackendProtocol, String> {
     use ir::BackendProtocol::{Http1, Http2};
-    let transport = if route == Kind::UdpRoute { Transport::Udp } else { Transport::Tcp };
+    let (route, transport) = (referrer.kind, referrer.transport());
     let given = port.map(|port| port.protocol.as_deref().unwrap_or("TCP"));
     if let Some(other) = given.filter(|given| !is_of(transport, Some(given))) {
         let (kind, wanted) = (route.as_str(), transport.name());
@@ -219,7 +234,7 @@ fn spoken(
     if is_stream(route) {
         return Ok(Http1);
     }
-    let own = if route == Kind::GrpcRoute { Http2 } else { Http1 };
+    let own = referrer.speaks;
     let Some(application) = port.and_then(|port| port.app_protocol.as_deref()) else {
         return Ok(own);
     };
@@ -265,10 +280,10 @@ struct Known {
     is_barred: bool,
 }
 
-/// Every backend that the routes lead to, and those whose endpoints are not all reached.
-pub(super) fn plan(
+/// Every backend that routes and filters lead to, and those whose endpoints are not all reached.
+pub(super) fn plan<'t>(
     snapshot: &Snapshot,
-    routes: &Routes,
+    targets: impl Iterator<Item = &'t Target>,
     reach: Reach,
     cache: &mut BackendCache,
 ) -> (BTreeMap<Arc<str>, Arc<ir::Backend>>, Vec<Problem>) {
@@ -282,7 +297,7 @@ pub(super) fn plan(
         cache.reach = reach;
     }
     let mut planned = HashMap::with_capacity(cache.backends.len());
-    for target in routes.targets() {
+    for target in targets {
         if planned.contains_key(&target.key) {
             continue;
         }

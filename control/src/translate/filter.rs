@@ -7,14 +7,15 @@ use proxy::http::field::{is_token, is_value};
 use proxy::ir;
 
 use super::status::Reason;
-use super::{Fault, cors, hostname};
+use super::{Fault, cors, external_auth, hostname};
 use crate::api::{
     BackendRef, Filter, FilterType, HeaderModifier, HeaderValue, Mirror, PathModifier,
     PathModifierType, Redirect, Rewrite,
 };
 
-/// Finds where a mirror's `backendRef` at a field leads.
-pub(super) type Follow<'f> = &'f mut dyn FnMut(&BackendRef, &str) -> ir::Target;
+/// Finds where a filter's `backendRef` at a field leads, and what is spoken there if the filter says.
+pub(super) type Follow<'f> =
+    &'f mut dyn FnMut(&BackendRef, &str, Option<ir::BackendProtocol>) -> ir::Target;
 
 /// Translates the filters at `field` (`spec.rules[0].filters`). References are followed even where
 /// something else is refused.
@@ -70,6 +71,11 @@ fn one(filter: &Filter, field: &str, follow: Follow<'_>) -> Result<ir::Filter, F
             let spec = filter.cors.as_ref().ok_or_else(|| missing("cors"))?;
             cors::translate(spec, &format!("{field}.cors")).map(ir::Filter::Cors)
         }
+        FilterType::ExternalAuth => {
+            let spec = filter.external_auth.as_ref().ok_or_else(|| missing("externalAuth"))?;
+            let auth = external_auth::translate(spec, &format!("{field}.externalAuth"), follow);
+            auth.map(ir::Filter::ExternalAuth)
+        }
         FilterType::Unknown(kind) => {
             let message = format!("{field}: filter {kind} is not supported: remove it");
             Err(Fault::new(Reason::UnsupportedValue, format!("{field}.type"), message))
@@ -77,7 +83,7 @@ fn one(filter: &Filter, field: &str, follow: Follow<'_>) -> Result<ir::Filter, F
     }
 }
 
-fn unsupported(field: String, what: impl std::fmt::Display) -> Fault {
+pub(super) fn unsupported(field: String, what: impl std::fmt::Display) -> Fault {
     let message = format!("{field} {what}");
     Fault::new(Reason::UnsupportedValue, field, message)
 }
@@ -158,7 +164,7 @@ fn host(name: Option<&Arc<str>>, field: &str) -> Result<Option<Arc<str>>, Fault>
 }
 
 fn mirror(spec: &Mirror, field: &str, follow: Follow<'_>) -> Result<ir::Mirror, Fault> {
-    let target = follow(&spec.backend_ref, &format!("{field}.backendRef"));
+    let target = follow(&spec.backend_ref, &format!("{field}.backendRef"), None);
     let (numerator, denominator) = match (spec.percent, &spec.fraction) {
         (None, None) => (1, 1),
         (Some(percent), None) => (percent, 100),
@@ -240,7 +246,7 @@ mod tests {
     /// The field that is refused in a filter, given as the API writes it.
     fn refused(json: &str) -> Option<String> {
         let filter: Filter = serde_json::from_str(json).unwrap();
-        let mut follow = |_: &BackendRef, _: &str| ir::Target::Backend("default/b:80".into());
+        let mut follow = |_: &BackendRef, _: &str, _| ir::Target::Backend("default/b:80".into());
         translate(&[filter], "filters", &mut follow).err().map(|fault| fault.field)
     }
 
@@ -306,7 +312,7 @@ mod tests {
             r#"[{"type": "URLRewrite", "urlRewrite": {}}, {"type": "RequestRedirect", "requestRedirect": {}}]"#,
         )
         .unwrap();
-        let mut follow = |_: &BackendRef, _: &str| ir::Target::Backend("default/b:80".into());
+        let mut follow = |_: &BackendRef, _: &str, _| ir::Target::Backend("default/b:80".into());
         let fault = translate(&filters, "filters", &mut follow).unwrap_err();
         assert_eq!(fault.reason, Reason::IncompatibleFilters);
     }
@@ -329,7 +335,8 @@ mod tests {
                 r#"{{"type": "RequestMirror", "requestMirror": {{"backendRef": {{"name": "b"}}{rest}}}}}"#
             );
             let filter: Filter = serde_json::from_str(&json).unwrap();
-            let mut follow = |_: &BackendRef, _: &str| ir::Target::Backend("default/b:80".into());
+            let mut follow =
+                |_: &BackendRef, _: &str, _| ir::Target::Backend("default/b:80".into());
             match translate(&[filter], "filters", &mut follow).ok()?.remove(0) {
                 ir::Filter::RequestMirror(mirror) => Some((mirror.numerator, mirror.denominator)),
                 _ => None,

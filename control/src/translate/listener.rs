@@ -9,7 +9,7 @@ use super::grant::{self, Reference};
 use super::proxy_protocol::Proxies;
 use super::scope::Scope;
 use super::status::{Condition, ConditionType, Reason};
-use super::{Fault, hostname};
+use super::{Fault, hostname, listener_filter};
 use crate::api::{self, CertificateRef, GATEWAY_GROUP, Kind, Name, Protocol, RouteKind, TlsMode};
 use crate::report::{Transport, transport};
 use crate::store::{Snapshot, TLS_SECRET_TYPE};
@@ -71,6 +71,8 @@ pub(super) struct Listener {
     pub terminates: bool,
     /// Certificates that can be used.
     pub tls: Option<Arc<ir::Tls>>,
+    /// Filters before routing.
+    pub filters: Vec<ir::Filter>,
     /// Which namespaces' routes may attach.
     pub scope: Scope,
     /// Supported kinds among the allowed ones.
@@ -202,6 +204,7 @@ pub(super) fn plan(
         terminates: protocol == Some(ir::Protocol::Tls) && mode(spec) != &TlsMode::Passthrough,
         proxies: None,
         tls: None,
+        filters: Vec::new(),
         scope: Scope::of(&namespaces.from, namespaces.selector.as_ref(), &owner.name.namespace),
         kinds: Vec::new(),
         refusal: None,
@@ -254,9 +257,8 @@ fn refusal(spec: &api::Listener, listener: &Listener) -> Option<Fault> {
             format!("hostname of listener {name} is not a DNS name, which may begin with \"*.\"");
         return refuse("hostname", message);
     }
-    if spec.filters.is_some() {
-        let message = format!("filters of listener {name} are not supported yet: remove them");
-        return refuse("filters", message);
+    if let Some(fault) = listener_filter::refusal(spec, listener) {
+        return Some(fault);
     }
     let modes: &[TlsMode] = match spec.protocol {
         Protocol::Https => &[TlsMode::Terminate],

@@ -17,6 +17,7 @@ mod class;
 mod conflict;
 mod cors;
 mod duration;
+mod external_auth;
 mod features;
 mod filter;
 mod frontend;
@@ -26,6 +27,7 @@ mod grpc;
 mod hostname;
 pub mod infrastructure;
 mod listener;
+mod listener_filter;
 mod listener_set;
 mod matching;
 mod parent;
@@ -77,15 +79,18 @@ pub struct Cache {
 #[must_use]
 pub fn translate(snapshot: &Snapshot, cache: &mut Cache) -> Translation {
     let classes = class::plan(snapshot);
-    let (gateways, strays) = gateway::plan(snapshot, &classes);
-    let routes = attach::plan(snapshot, &gateways, &mut cache.routes);
+    let (mut gateways, strays) = gateway::plan(snapshot, &classes);
+    let policies = backend_tls::plan(snapshot);
+    let filters = listener_filter::resolve(snapshot, &policies, &mut gateways);
+    let routes = attach::plan(snapshot, &gateways, policies, &mut cache.routes);
     let (backends, barred) = backend::plan(
         snapshot,
-        &routes,
+        routes.targets().chain(filters.targets()),
         reach::Reach::new(snapshot, &gateways),
         &mut cache.backends,
     );
-    let mut policies = cache.routes.policies().statuses(snapshot, &gateways, routes.uses());
+    let uses = routes.uses().chain(filters.uses());
+    let mut policies = cache.routes.policies().statuses(snapshot, &gateways, uses);
     policies.1.extend(barred);
     let parts = assemble::Parts { classes, gateways, strays, routes, policies };
     assemble::assemble(snapshot, parts, backends)

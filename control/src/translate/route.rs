@@ -193,8 +193,16 @@ struct Followed<'f> {
 }
 
 impl Followed<'_> {
-    fn follow(&mut self, reference: &BackendRef, field: &str) -> ir::Target {
-        match self.body.follow(self.referrer, reference, field) {
+    /// `speaks` is what the reference is for, where that is not the route's to say.
+    fn follow(
+        &mut self,
+        reference: &BackendRef,
+        field: &str,
+        speaks: Option<ir::BackendProtocol>,
+    ) -> ir::Target {
+        let speaks = speaks.unwrap_or(self.referrer.speaks);
+        let referrer = Referrer { speaks, ..self.referrer };
+        match self.body.follow(referrer, reference, field) {
             Ok(target) => {
                 let key = Arc::clone(&target.key);
                 self.backends.push(target);
@@ -254,7 +262,10 @@ fn foreign_filter(rule: &GrpcRule, field: &str) -> Option<Fault> {
         | FilterType::ResponseHeaderModifier
         | FilterType::RequestMirror
         | FilterType::Unknown(_) => None,
-        FilterType::RequestRedirect | FilterType::UrlRewrite | FilterType::Cors => {
+        FilterType::RequestRedirect
+        | FilterType::UrlRewrite
+        | FilterType::Cors
+        | FilterType::ExternalAuth => {
             let kind = filter.kind.as_str();
             let message = format!("{field}[{index}]: a GRPCRoute has no filter {kind}: remove it");
             Some(Fault::new(Reason::UnsupportedValue, format!("{field}[{index}].type"), message))
@@ -279,7 +290,9 @@ fn filters(
     field: &str,
     followed: &mut Followed<'_>,
 ) -> Result<Vec<ir::Filter>, Fault> {
-    filter::translate(specs, field, &mut |reference, field| followed.follow(reference, field))
+    filter::translate(specs, field, &mut |reference, field, speaks| {
+        followed.follow(reference, field, speaks)
+    })
 }
 
 fn backend(
@@ -287,10 +300,12 @@ fn backend(
     field: &str,
     followed: &mut Followed<'_>,
 ) -> Result<ir::BackendRef, Fault> {
-    let target = followed.follow(reference, field);
+    let target = followed.follow(reference, field, None);
     let filters = filters(&reference.filters, &format!("{field}.filters"), followed)?;
-    let of_rules =
-        |filter: &Filter| matches!(filter.kind, FilterType::RequestRedirect | FilterType::Cors);
+    let of_rules = |filter: &Filter| {
+        use FilterType::{Cors, ExternalAuth, RequestRedirect};
+        matches!(filter.kind, RequestRedirect | Cors | ExternalAuth)
+    };
     if let Some(position) = reference.filters.iter().position(of_rules) {
         let kind = reference.filters[position].kind.as_str();
         let field = format!("{field}.filters[{position}].type");

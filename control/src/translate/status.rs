@@ -243,6 +243,8 @@ pub enum Reason {
     InvalidCertificateRef,
     InvalidClientCertificateRef,
     InvalidKind,
+    InvalidListenerFilter,
+    InvalidListenerFilterRef,
     InvalidParameters,
     InvalidRouteKinds,
     ListenersNotResolved,

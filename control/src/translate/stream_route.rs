@@ -80,7 +80,7 @@ mod tests {
         let (snapshot, name) = (Snapshot::default(), Name::new("ns", "r"));
         let policies = Policies::default();
         let kind = Kind::TcpRoute;
-        let referrer = Referrer { snapshot: &snapshot, policies: &policies, kind, route: &name };
+        let referrer = Referrer::of_route(&snapshot, &policies, kind, &name);
         for (rules, refused) in [(0, false), (1, false), (2, true)] {
             route.spec.rules = vec![StreamRule::default(); rules].into();
             let body = route.translate(referrer);

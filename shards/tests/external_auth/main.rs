@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bodies;
+mod grpc;
+#[path = "../http2_kit/mod.rs"]
+mod http2_kit;
 mod listeners;
 #[path = "../support/mod.rs"]
 mod support;

@@ -104,8 +104,22 @@ impl Rules<'_> {
                 self.add(&format!("{field}.tls.certificateRefs"), what);
             }
         }
+        if let Some(filters) = listener.get("filters") {
+            self.listener_filters(filters, protocol, &format!("{field}.filters"));
+        }
         if let Some(namespaces) = listener.at_path(&["allowedRoutes", "namespaces"]) {
             self.namespaces(namespaces, &format!("{field}.allowedRoutes.namespaces"), "Same");
+        }
+    }
+
+    fn listener_filters(&mut self, filters: &Node, protocol: &str, field: &str) {
+        if !matches!(protocol, "HTTP" | "HTTPS") {
+            self.add(field, format!("is not allowed with protocol {protocol}"));
+        }
+        for (index, filter) in filters.items_of("requests").iter().enumerate() {
+            if let Some(auth) = filter.get("externalAuth") {
+                self.external_auth(auth, &format!("{field}.requests[{index}].externalAuth"));
+            }
         }
     }
 

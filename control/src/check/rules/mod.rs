@@ -273,6 +273,9 @@ impl Rules<'_> {
             if let Some(cors) = filter.get("cors") {
                 self.cors(cors, &format!("{field}.cors"));
             }
+            if let Some(auth) = filter.get("externalAuth") {
+                self.external_auth(auth, &format!("{field}.externalAuth"));
+            }
             if let Some(mirror) = filter.get("requestMirror") {
                 self.mirror(mirror, &format!("{field}.requestMirror"));
             }
@@ -378,6 +381,17 @@ impl Rules<'_> {
                     }
                     _ => {}
                 }
+            }
+        }
+    }
+
+    fn external_auth(&mut self, auth: &Node, field: &str) {
+        let Some(protocol) = auth.text_of("protocol") else { return };
+        for (owner, name) in [("GRPC", "grpc"), ("HTTP", "http")] {
+            let own = owner == protocol;
+            if own != auth.get(name).is_some() {
+                let what = if own { "is required" } else { "is not allowed" };
+                self.add(&format!("{field}.{name}"), format!("{what} with protocol {protocol}"));
             }
         }
     }

@@ -387,7 +387,7 @@ static LISTENER: Schema = Schema::Object(&[
     required("protocol", &PROTOCOL),
     optional("tls", &LISTENER_TLS),
     optional("allowedRoutes", &ALLOWED_ROUTES),
-    optional("filters", &ANYTHING),
+    optional("filters", &route::LISTENER_FILTERS),
 ]);
 static HOSTNAME: Schema = text(Format::Hostname, 1, 253);
 static WILDCARD_HOSTNAME: Schema = text(Format::WildcardHostname, 1, 253);

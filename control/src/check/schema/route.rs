@@ -94,7 +94,7 @@ static FILTER: Schema = Schema::Object(&[
     optional("requestRedirect", &REDIRECT),
     optional("urlRewrite", &REWRITE),
     optional("cors", &CORS),
-    optional("externalAuth", &ANYTHING),
+    optional("externalAuth", &EXTERNAL_AUTH),
     optional("extensionRef", &ANYTHING),
 ]);
 static FILTER_TYPE: Schema = one_of(&[
@@ -153,6 +153,35 @@ static FRACTION: Schema =
     Schema::Object(&[required("numerator", &NUMERATOR), optional("denominator", &DENOMINATOR)]);
 static NUMERATOR: Schema = Schema::Integer { min: 0, max: i32::MAX as i64 };
 static DENOMINATOR: Schema = Schema::Integer { min: 1, max: i32::MAX as i64 };
+/// Filters of listeners.
+pub(super) static LISTENER_FILTERS: Schema =
+    Schema::Object(&[optional("requests", &LISTENER_REQUESTS)]);
+static LISTENER_REQUESTS: Schema = list(&LISTENER_FILTER, 0, 16);
+static LISTENER_FILTER: Schema = Schema::Object(&[
+    required("type", &LISTENER_FILTER_TYPE),
+    optional("externalAuth", &EXTERNAL_AUTH),
+    optional("extensionRef", &ANYTHING),
+]);
+static LISTENER_FILTER_TYPE: Schema = one_of(&["ExtensionRef", "ExternalAuth"]);
+static EXTERNAL_AUTH: Schema = Schema::Object(&[
+    required("protocol", &AUTH_PROTOCOL),
+    required("backendRef", &MIRROR_BACKEND),
+    optional("grpc", &GRPC_AUTH),
+    optional("http", &HTTP_AUTH),
+    optional("forwardBody", &FORWARD_BODY),
+]);
+static AUTH_PROTOCOL: Schema = one_of(&["GRPC", "HTTP"]);
+static GRPC_AUTH: Schema = Schema::Object(&[optional("allowedHeaders", &AUTH_HEADERS)]);
+static HTTP_AUTH: Schema = Schema::Object(&[
+    optional("path", &AUTH_PATH),
+    optional("allowedHeaders", &AUTH_HEADERS),
+    optional("allowedResponseHeaders", &AUTH_HEADERS),
+]);
+static AUTH_HEADERS: Schema = list(&AUTH_HEADER, 0, 64);
+static AUTH_HEADER: Schema = text(Format::Any, 0, 4096);
+static AUTH_PATH: Schema = text(Format::Any, 0, 1024);
+static FORWARD_BODY: Schema = Schema::Object(&[optional("maxSize", &BODY_SIZE)]);
+static BODY_SIZE: Schema = Schema::Integer { min: 0, max: i32::MAX as i64 };
 static CORS: Schema = Schema::Object(&[
     optional("allowOrigins", &ORIGINS),
     optional("allowCredentials", &BOOLEAN),
