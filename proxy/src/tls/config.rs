@@ -25,12 +25,15 @@ use crate::ir::{self, Hostname, ListenerKind};
 
 /// What listeners for HTTP agree to by ALPN, preferred first.
 const ALPN_HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
+/// A fatal alert, as a record (RFC 8446 section 6).
+const ALERT_UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// TLS configuration of one port as one shard uses it: built per shard at install, since rustls
 /// configurations hold locks and caches of their own.
 pub struct Config {
     listeners: Vec<Rc<Listener>>,
     passes_some: bool,
+    relays_all: bool,
     seed_id: [u8; 32],
 }
 
@@ -55,8 +58,9 @@ pub(super) enum Choice<'c> {
     PassThrough(&'c Rc<Listener>),
     /// A listener claims the name, but has no certificate that can serve.
     Unusable,
-    /// No listener claims the name.
-    Unclaimed,
+    /// No listener claims the name; the alert to say so with. A port that only relays is nobody to
+    /// the client's TLS, and says none.
+    Unclaimed(&'static [u8]),
 }
 
 /// One listener as sessions know it.
@@ -118,7 +122,8 @@ impl Config {
             .map(Rc::new)
             .collect();
         let passes_some = listeners.iter().any(|listener| listener.passes_through());
-        Self { listeners, passes_some, seed_id: seed.id() }
+        let relays_all = listeners.iter().all(|listener| listener.kind == ListenerKind::Stream);
+        Self { listeners, passes_some, relays_all, seed_id: seed.id() }
     }
 
     /// Whether some listener takes the bytes of a ClientHello as they came.
@@ -138,7 +143,8 @@ impl Config {
             }
         }
         match best {
-            None => Choice::Unclaimed,
+            None if self.relays_all => Choice::Unclaimed(&[]),
+            None => Choice::Unclaimed(&ALERT_UNRECOGNIZED_NAME),
             Some((_, listener)) if listener.passes_through() => Choice::PassThrough(listener),
             Some((_, listener)) => match &listener.server {
                 Some(server) => Choice::Serve(listener, &server.config),

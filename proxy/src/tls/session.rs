@@ -21,8 +21,7 @@ use super::config::{Choice, Config, Listener};
 use super::{Alpn, Error, Identity};
 use crate::ir::ListenerKind;
 
-/// `unrecognized_name` and `internal_error` as fatal alerts in the clear.
-const ALERT_UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+/// `internal_error` as a fatal alert in the clear.
 const ALERT_INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
 /// What a client that speaks plain HTTP to this port is told.
@@ -296,7 +295,7 @@ impl Session {
                 return Ok(());
             }
             Choice::Unusable => return Err(self.no_certificate(&ALERT_INTERNAL_ERROR)),
-            Choice::Unclaimed => return Err(self.no_certificate(&ALERT_UNRECOGNIZED_NAME)),
+            Choice::Unclaimed(alert) => return Err(self.no_certificate(alert)),
         };
         let connection = accepted
             .into_connection(server)

@@ -9,6 +9,11 @@ use super::*;
 
 /// A port with `l` for HTTP, `t` that terminates streams and `p` that passes TLS through.
 fn mixed(certificate: &Certificate) -> Rc<Config> {
+    port(certificate, 0)
+}
+
+/// The same without the first `without` listeners.
+fn port(certificate: &Certificate, without: usize) -> Rc<Config> {
     let tls = Arc::new(Tls { certificates: vec![certificate.clone()], clients: None });
     let exact = |name: &str| Hostname::Exact(name.into());
     let rows = [
@@ -17,12 +22,13 @@ fn mixed(certificate: &Certificate) -> Rc<Config> {
         ("p", ListenerKind::Stream, Hostname::Wildcard("pass.test".into()), None),
     ];
     let names = rows.each_ref().map(|(name, ..)| Arc::from(*name));
-    let claimants = rows.iter().zip(&names).map(|((_, kind, hostname, tls), name)| Claimant {
-        name,
-        kind: *kind,
-        hostname: Some(hostname),
-        tls: *tls,
-    });
+    let claimants =
+        rows.iter().zip(&names).skip(without).map(|((_, kind, hostname, tls), name)| Claimant {
+            name,
+            kind: *kind,
+            hostname: Some(hostname),
+            tls: *tls,
+        });
     Rc::new(Config::of(claimants, &SEED, None))
 }
 
@@ -80,4 +86,17 @@ fn a_terminating_stream_takes_clients_of_any_alpn() {
     other.alpn_protocols = vec![b"mqtt".to_vec()];
     let (client, session) = established(&server, &Arc::new(other), "ends.test");
     assert_eq!((client.alpn_protocol(), session.alpn()), (None, None));
+}
+
+/// Whoever asks for a name behind a port that only relays asks the backends, who are silent.
+#[test]
+fn a_port_that_only_relays_refuses_an_unclaimed_name_without_a_word() {
+    let certificate = certificate(&["a.test"]);
+    let trusted = Arc::new(client_config(&[&certificate], VERSIONS[1]));
+    for (without, told) in [(0, true), (1, false)] {
+        let mut session = Session::new(&port(&certificate, without));
+        let hello = flight(&mut client(&trusted, "nobody.test"));
+        assert_eq!(session.read(&hello, &mut Vec::new()), Err(Error::NoCertificate));
+        assert_eq!(session.take_output(&mut Vec::new()), told, "without {without}");
+    }
 }
