@@ -163,11 +163,10 @@ The PROXY protocol, for which the API has no field, stands in annotations:
 |---|---|---|---|
 | `ringway.dev/proxy-protocol-from` | Gateway | networks with commas, as `10.0.0.0/8, 192.0.2.7` | connections from there to its TCP ports, and to those of its ListenerSets, must begin with a header of version 1 or 2, which names the client; others begin without |
 | `ringway.dev/proxy-protocol-from.443` | Gateway | the same; empty for nobody | instead, for port 443 |
-| `ringway.dev/proxy-protocol` | Service | `v1` or `v2` | connections for TCPRoutes and TLSRoutes to it begin with a header of this version |
+| `ringway.dev/proxy-protocol` | Service | `v1` or `v2` | connections to its TCP ports begin with a header of this version; each is one client's, so that HTTP/1.1 opens one for every request |
 
 What cannot be read closes the listeners that it is said of (Accepted=False, UnsupportedValue), or the share of the
-Service (ResolvedRefs=False, UnsupportedProtocol). So does a Service that asks for a header where connections are shared
-by clients, as those for HTTPRoutes are. Gateways that share a port must say the same of it (ProtocolConflict).
+Service (ResolvedRefs=False, UnsupportedProtocol). Gateways that share a port must say the same of it (ProtocolConflict).
 
 Where the API leaves a choice: a route's retries wait 25 ms at first unless `backoff` says otherwise and
 cover connection errors always; a timeout of `0s` is none; of two routes on one listener the one with the

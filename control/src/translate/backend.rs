@@ -115,7 +115,7 @@ pub(super) fn resolve(
         Fault::new(Reason::UnsupportedProtocol, format!("{field}.port"), message)
     })?;
     if transport == Transport::Tcp
-        && let Some(why) = unannounced(referrer.kind, &service)
+        && let Err(why) = proxy_protocol::version(&service.metadata)
     {
         let message = format!("annotation {TO_ANNOTATION} of Service {name}: {why}");
         let field = format!("{field}.name");
@@ -129,19 +129,6 @@ pub(super) fn resolve(
     };
     let key = format!("{name}:{port}{suffix}").into();
     Ok(Target { key, service, port, transport, protocol, tls })
-}
-
-/// Why connections to a Service cannot begin with the PROXY protocol header that it asks for.
-fn unannounced(route: Kind, service: &Service) -> Option<String> {
-    match proxy_protocol::version(&service.metadata) {
-        Ok(None) => None,
-        Ok(Some(_)) if is_stream(route) => None,
-        Ok(Some(_)) => Some(format!(
-            "connections for {}s are shared by clients, so that none can begin with one client's header: use a TCPRoute or a TLSRoute, or read X-Forwarded-For",
-            route.as_str()
-        )),
-        Err(why) => Some(why),
-    }
 }
 
 /// Whether a kind of route relays bytes and never reads them.
