@@ -55,6 +55,24 @@ impl Abort {
         }
     }
 
+    /// Resets the connection now: the peer gets an RST and no FIN before it, nothing that was sent is
+    /// delivered any more, and whoever waits for either half sees an error.
+    pub fn reset_now(&self) {
+        let fd = self.fd.get();
+        if fd == GONE {
+            return;
+        }
+        let nowhere =
+            libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+        let length = libc::socklen_t::try_from(size_of_val(&nowhere)).expect("it is 16 bytes");
+        // SAFETY: as in `abort`; `nowhere` is `length` bytes long and only read. Connecting to no
+        // address is how a TCP connection is dissolved; the descriptor stays ours.
+        if unsafe { libc::connect(fd, &raw const nowhere, length) } != 0 {
+            self.reset();
+            self.abort();
+        }
+    }
+
     /// Whether the peer has closed or reset, whatever it sent before that is still unread: a look
     /// that consumes nothing. A connection that is gone counts as closed.
     #[must_use]
@@ -142,6 +160,7 @@ impl Drop for Guard {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
@@ -175,5 +194,20 @@ mod tests {
         assert!(look.is_closed_by_peer());
         drop(guard);
         assert!(look.is_closed_by_peer(), "nobody is there any more");
+    }
+
+    #[test]
+    fn a_reset_is_all_that_the_peer_sees() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (one, _) = listener.accept().unwrap();
+        let guard = Guard::new(one.as_raw_fd());
+        assert_eq!(guard.handle().local_address(), Some(listener.local_addr().unwrap()));
+        guard.handle().reset_now();
+        let end = peer.read(&mut [0]).unwrap_err();
+        assert_eq!(end.kind(), io::ErrorKind::ConnectionReset);
+        assert!((&one).write(b"x").is_err(), "our half is over too");
+        drop(guard);
+        assert_eq!(Abort { fd: Rc::new(Cell::new(GONE)) }.local_address(), None);
     }
 }

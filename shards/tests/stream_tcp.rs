@@ -11,8 +11,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use proxy::epoch::Settings;
+use proxy::epoch::{Epoch, Settings};
 use proxy::ir;
+use shards::Backend;
+use shards::report::Phase;
 use support::{Recorded, World, backends, config, read_some, read_to_end, settle};
 
 /// One TCP port with one route to these weighted backends.
@@ -62,23 +64,28 @@ fn kind_of_end(stream: &mut TcpStream) -> &'static str {
     }
 }
 
-/// Runs `test` on every runtime with a world of one stream backend, whose connections it gets.
+/// A world of one stream backend, and the connections that the backend gets.
+fn world_with_peer(backend: Backend) -> (World, mpsc::Receiver<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, accepted) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            stream.set_nodelay(true).unwrap();
+            if sender.send(stream).is_err() {
+                return;
+            }
+        }
+    });
+    let ir = streams(&[("b", 1)], &[("b", vec![address])]);
+    (World::start(backend, &ir, logging()), accepted)
+}
+
+/// Runs `test` on every runtime.
 fn with_peer(test: impl Fn(&mut World, &mpsc::Receiver<TcpStream>)) {
     for backend in backends() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (sender, accepted) = mpsc::channel();
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-                stream.set_nodelay(true).unwrap();
-                if sender.send(stream).is_err() {
-                    return;
-                }
-            }
-        });
-        let ir = streams(&[("b", 1)], &[("b", vec![address])]);
-        let mut world = World::start(backend, &ir, logging());
+        let (mut world, accepted) = world_with_peer(backend);
         test(&mut world, &accepted);
         world.stop();
     }
@@ -345,6 +352,60 @@ fn a_stream_on_which_nothing_moves_is_reset_after_the_idle_limit() {
         let log = settle(&mut world, 1);
         assert!(log.contains("\"reason\":\"stream_idle\""), "{log}");
         world.stop();
+    }
+}
+
+#[test]
+fn two_sides_that_take_nothing_of_each_other_are_reset_too() {
+    for backend in backends() {
+        let (sender, accepted) = mpsc::channel();
+        let peer = Recorded::start(move |tap, _| sender.send(tap.stream).unwrap());
+        let ir = streams(&[("b", 1)], &[("b", vec![peer.address])]);
+        let mut settings = logging();
+        settings.timeouts.stream_idle = Duration::from_millis(800);
+        let mut world = World::start(backend, &ir, settings);
+        let client = world.connect();
+        let server = accepted.recv_timeout(Duration::from_secs(10)).unwrap();
+        let pushers = [client, server].map(|mut stream| {
+            thread::spawn(move || {
+                let block = vec![b'z'; 1 << 20];
+                loop {
+                    match stream.write(&block) {
+                        Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                        Err(error) => return error.kind(),
+                        Ok(_) => {}
+                    }
+                }
+            })
+        });
+        for pusher in pushers {
+            assert_eq!(pusher.join().unwrap(), std::io::ErrorKind::ConnectionReset);
+        }
+        let log = settle(&mut world, 1);
+        assert!(log.contains("\"reason\":\"stream_idle\""), "{log}");
+        world.stop();
+    }
+}
+
+#[test]
+fn a_drain_lets_streams_go_on_and_resets_what_is_left_at_its_limit() {
+    for backend in backends() {
+        let (mut world, accepted) = world_with_peer(backend);
+        let (mut client, mut server) = pair(&world, &accepted);
+        let mut settings = logging();
+        settings.drain = Some(Duration::from_millis(1500));
+        let mut next = Epoch::empty();
+        next.id = world.epoch.id + 1;
+        next.settings = settings;
+        world.publish(Arc::new(next));
+        client.write_all(b"still").unwrap();
+        expect(&mut server, b"still");
+        server.write_all(b"there").unwrap();
+        expect(&mut client, b"there");
+        world.wait_for(|report| report.phase == Phase::Ended);
+        assert_eq!(kind_of_end(&mut client), "RST");
+        assert_eq!(kind_of_end(&mut server), "RST");
+        world.shards.join();
     }
 }
 

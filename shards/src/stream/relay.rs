@@ -45,8 +45,6 @@ pub(crate) struct Flow {
 #[derive(Debug, Default)]
 struct Lane {
     moved: Cell<u64>,
-    /// It waits for its receiver.
-    sending: Cell<bool>,
 }
 
 /// How one direction ended.
@@ -91,13 +89,10 @@ impl Flow {
         }
     }
 
-    /// The coming close of both connections is a reset, and whoever waits for them waits no more.
+    /// Resets both connections.
     pub(crate) fn reset(&self) {
-        for (abort, towards) in [(&self.client, &self.down), (&self.upstream, &self.up)] {
-            abort.reset();
-            // A FIN would go out before the reset: only where a full queue holds it back anyway.
-            if towards.sending.get() { abort.abort() } else { abort.abort_reading() }
-        }
+        self.client.reset_now();
+        self.upstream.reset_now();
     }
 }
 
@@ -164,7 +159,6 @@ impl<R: Runtime> Pump<'_, R> {
         send: &mut SendHalf<R>,
         mut out: Vec<u8>,
     ) -> io::Result<Vec<u8>> {
-        self.lane.sending.set(true);
         match input.take_block() {
             Some(block) => out = send.send_block(out, block).await?,
             None => {
@@ -176,7 +170,6 @@ impl<R: Runtime> Pump<'_, R> {
                 }
             }
         }
-        self.lane.sending.set(false);
         Ok(out)
     }
 
@@ -190,7 +183,6 @@ impl<R: Runtime> Pump<'_, R> {
     /// What was sent found no taker. One that sent FIN before may have said all it had to say, and
     /// that is still passed on; any other is broken.
     fn refused(&self, error: &io::Error) -> LaneEnd {
-        self.lane.sending.set(false);
         if error.kind() == io::ErrorKind::BrokenPipe && self.flow.cut.get().is_none() {
             return LaneEnd::Refused;
         }
@@ -199,10 +191,8 @@ impl<R: Runtime> Pump<'_, R> {
     }
 
     async fn finish(&self, send: &mut SendHalf<R>) -> LaneEnd {
-        self.lane.sending.set(true);
         // A receiver that is gone shows itself in the other direction.
         let _ = send.finish().await;
-        self.lane.sending.set(false);
         LaneEnd::Done
     }
 }
