@@ -399,13 +399,11 @@ fn a_flood_of_resets_ends_its_connection_and_no_other() {
         let address = world.address;
         let flood = thread::spawn(move || {
             let mut stream = std::net::TcpStream::connect(address).unwrap();
-            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
-            // GET / of x, then RST_STREAM, again and again.
-            let head = b"\x82\x86\x84\x41\x01x";
+            stream.write_all(PREFACE_AND_SETTINGS).unwrap();
+            // A request, then its reset, again and again.
             for number in (1u32..20_000).step_by(2) {
                 let id = number.to_be_bytes();
-                let mut frames = vec![0, 0, head.len() as u8, 1, 5, id[0], id[1], id[2], id[3]];
-                frames.extend_from_slice(head);
+                let mut frames = head_frame(number);
                 frames.extend([0, 0, 4, 3, 0, id[0], id[1], id[2], id[3], 0, 0, 0, 8]);
                 if stream.write_all(&frames).is_err() {
                     break;
@@ -586,6 +584,98 @@ fn a_websocket_over_a_stream_becomes_an_upgrade_at_the_backend() {
         assert!(head.contains("\r\nconnection: upgrade\r\nupgrade: websocket"), "{head}");
         let key = head.split("sec-websocket-key: ").nth(1).unwrap().split("\r\n").next().unwrap();
         assert!(key.len() == 24 && key.ends_with("=="), "{key}");
+        world.stop();
+    }
+}
+
+const PREFACE_AND_SETTINGS: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// GET / of x.
+fn head_frame(stream: u32) -> Vec<u8> {
+    let [a, b, c, d] = stream.to_be_bytes();
+    [&[0, 0, 6, 1, 5, a, b, c, d][..], b"\x82\x86\x84\x41\x01x"].concat()
+}
+
+/// Reads frames until one has this type and flag; the number of those, up to the end of input.
+fn count_ends(bytes: &[u8]) -> usize {
+    let (mut at, mut ends) = (0, 0);
+    while let Some(header) = bytes.get(at..at + 9) {
+        let length =
+            usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);
+        ends += usize::from(header[3] <= 1 && header[4] & 1 == 1);
+        at += 9 + length;
+    }
+    ends
+}
+
+#[test]
+fn a_busy_connection_is_not_cut_for_heads_that_are_always_on_their_way() {
+    for runtime in backends() {
+        let backend = Recorded::always(OK);
+        let mut settings = Settings::default();
+        settings.timeouts.header = Duration::from_millis(300);
+        let world = World::start(runtime, &one(&backend), settings);
+        let mut stream = world.connect();
+        stream.write_all(PREFACE_AND_SETTINGS).unwrap();
+        stream.write_all(&head_frame(1)[..7]).unwrap();
+        // Each piece ends a head and begins the next one.
+        for number in 0..40 {
+            thread::sleep(Duration::from_millis(25));
+            let rest = head_frame(2 * number + 1).split_off(7);
+            let next = head_frame(2 * number + 3);
+            stream.write_all(&[&rest[..], &next[..7]].concat()).unwrap();
+        }
+        let mut seen = Vec::new();
+        while count_ends(&seen) < 40 {
+            let mut block = [0; 4096];
+            let n = support::read_some(&mut stream, &mut block).unwrap();
+            assert!(n > 0, "{runtime:?}: closed after {}", count_ends(&seen));
+            seen.extend_from_slice(&block[..n]);
+        }
+        world.stop();
+    }
+}
+
+#[test]
+fn a_head_that_does_not_become_whole_ends_its_connection() {
+    for runtime in backends() {
+        let backend = Recorded::always(OK);
+        let mut settings = Settings::default();
+        settings.timeouts.header = Duration::from_millis(300);
+        let world = World::start(runtime, &one(&backend), settings);
+        for begun in
+            [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 6, 1, 5, 0, 0, 0, 1, 0x82][..]]
+        {
+            let mut stream = world.connect();
+            if !begun.starts_with(b"PRI") {
+                stream.write_all(PREFACE_AND_SETTINGS).unwrap();
+            }
+            stream.write_all(begun).unwrap();
+            let mut told = Vec::new();
+            stream.read_to_end(&mut told).unwrap();
+            // The last that is said is GOAWAY.
+            assert_eq!(told[told.len() - 17..][..4], [0, 0, 8, 7], "{runtime:?}");
+        }
+        world.stop();
+    }
+}
+
+#[test]
+fn a_connection_without_streams_is_told_that_it_ends() {
+    for runtime in backends() {
+        let backend = Recorded::always(OK);
+        let mut settings = Settings::default();
+        settings.timeouts.client_idle = Duration::from_millis(300);
+        let world = World::start(runtime, &one(&backend), settings);
+        block_on(async {
+            let stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
+            let (client, connection) = h2::client::handshake(stream).await.unwrap();
+            let ended = tokio::spawn(connection);
+            let mut client = client.ready().await.unwrap();
+            let (response, _) = client.send_request(get("/"), true).unwrap();
+            assert_eq!(text(response.await.unwrap()).await, "hello");
+            ended.await.unwrap().unwrap();
+        });
         world.stop();
     }
 }

@@ -43,6 +43,9 @@ pub(crate) struct State<M: Message> {
     streams: Vec<(StreamId, Box<Slot<M>>)>,
     #[allow(clippy::vec_box, reason = "moved in and out as a pointer for every stream")]
     spare: Vec<Box<Slot<M>>>,
+    /// Heads whose memory the next ones take (client).
+    #[allow(clippy::vec_box, reason = "moved in and out as a pointer for every head")]
+    spare_heads: Vec<Box<M>>,
     /// Whoever waits for room in the output, in the order in which they came.
     room: VecDeque<StreamId>,
     writer: Option<Waker>,
@@ -80,11 +83,13 @@ pub(crate) struct Clock {
     heard: Option<Instant>,
     /// A sign of life was asked for since then.
     asked: bool,
+    /// Signs of life since the peer has said anything else.
+    signs: u32,
 }
 
 impl Clock {
     pub(crate) fn new(deadline: Deadline, header: Duration, idle: Duration) -> Self {
-        Self { deadline, header, idle, amid: None, heard: None, asked: false }
+        Self { deadline, header, idle, amid: None, heard: None, asked: false, signs: 0 }
     }
 }
 
@@ -153,6 +158,7 @@ impl<M: Message> Shared<M> {
                 engine,
                 streams: Vec::new(),
                 spare: Vec::new(),
+                spare_heads: Vec::new(),
                 room: VecDeque::new(),
                 writer: None,
                 reader: None,
@@ -328,6 +334,7 @@ impl<M: Message> State<M> {
             let read = self.engine.read(input.bytes(), head, now)?;
             let found = match read.event {
                 Some(Event::Head { stream, end }) => {
+                    self.clock.signs = 0;
                     if M::SERVER {
                         self.tally.streams += 1;
                         self.open(stream).whole = end;
@@ -347,6 +354,9 @@ impl<M: Message> State<M> {
                 None => None,
             };
             input.consume(read.consumed);
+            if read.consumed > 0 && !self.is_amid() {
+                self.clock.amid = None; // What is incomplete now is another frame.
+            }
             if let Some(found) = found {
                 return Ok(found);
             }
@@ -356,6 +366,7 @@ impl<M: Message> State<M> {
     fn apply(&mut self, event: Event, input: &[u8]) {
         match event {
             Event::Data { stream, range, end } => {
+                self.clock.signs = 0;
                 if let Some(slot) = self.slot(stream) {
                     slot.body.extend_from_slice(&input[range]);
                     slot.whole |= end;
@@ -400,14 +411,15 @@ impl<M: Message> State<M> {
                 self.rest();
             }
             Event::Rejected { .. } => self.tally.rejected += 1,
-            Event::GoAway { .. } | Event::Pong | Event::Head { .. } | Event::Refused { .. } => {}
+            Event::Pong => self.clock.signs = self.clock.signs.saturating_add(1),
+            Event::GoAway { .. } | Event::Head { .. } | Event::Refused { .. } => {}
         }
     }
 
     /// Sets the time until which something must happen, before more is awaited.
     pub(crate) fn pace(&mut self, now: Instant, is_amid: bool) {
         (self.clock.heard, self.clock.asked) = (Some(now), false);
-        let amid = is_amid || self.engine.is_amid_head() || !self.engine.is_established();
+        let amid = is_amid || self.is_amid();
         self.clock.amid = amid.then(|| self.clock.amid.unwrap_or(now));
         match self.clock.amid {
             Some(since) => self.clock.deadline.set_for_reading(since + self.clock.header),
@@ -418,22 +430,29 @@ impl<M: Message> State<M> {
         }
     }
 
+    /// Whether something has begun that takes more than one frame.
+    fn is_amid(&self) -> bool {
+        self.engine.is_amid_head() || !self.engine.is_established()
+    }
+
     /// Whether the time for a head or for the next stream is over.
     pub(crate) fn is_late(&self) -> bool {
         self.clock.deadline.fired()
     }
 
-    /// Looks after a peer that owes us something: asks it after a time of `silence`. False: it has
-    /// given no sign of life for `most`.
-    pub(crate) fn look(&mut self, now: Instant, silence: Duration, most: Duration) -> bool {
+    /// Looks after a peer that owes us something: asks it for a sign of life when it is silent. False:
+    /// it gave none.
+    pub(crate) fn look(&mut self, now: Instant) -> bool {
         let since = self.clock.heard.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        if self.streams.is_empty() || since < silence {
+        // Servers of gRPC take a third ping without other traffic within five minutes for abuse.
+        let patience = if self.clock.signs < SIGNS_MAX { SILENCE_TIME } else { QUIET_TIME };
+        if self.streams.is_empty() || since < patience {
             return true;
         }
         if !std::mem::replace(&mut self.clock.asked, true) {
             self.engine.ping();
         }
-        since < most
+        since < patience + SIGN_TIME_MAX
     }
 
     fn find(&self, id: StreamId) -> Option<usize> {
@@ -465,6 +484,10 @@ impl<M: Message> State<M> {
             slot.clear();
             self.spare.push(slot);
         }
+        if self.streams.is_empty() {
+            self.spare.truncate(1);
+            self.spare_heads.truncate(1);
+        }
         if self.streams.is_empty() && self.clock.amid.is_none() {
             self.clock.deadline.set_for_reading(now + self.clock.idle);
         }
@@ -495,12 +518,19 @@ impl<M> Slot<M> {
     }
 }
 
+/// A peer that was silent for this long while streams wait is asked for a sign of life.
+const SILENCE_TIME: Duration = Duration::from_secs(7);
+/// It must have come after this.
+const SIGN_TIME_MAX: Duration = Duration::from_secs(5);
+/// After so many signs of life and nothing else, the next one is asked for later.
+const SIGNS_MAX: u32 = 2;
+const QUIET_TIME: Duration = Duration::from_secs(305);
 /// A stream takes no more of the output than this in one turn while others wait.
 const TURN_BYTES_MIN: usize = 16 * 1024;
 /// An idle connection keeps no larger buffer.
 const IDLE_KEPT_BYTES_MAX: usize = 4 * 1024;
 /// Slots that a connection keeps for its next streams.
 const SPARE_MAX: usize = 16;
-const SPARE_BODY_BYTES_MAX: usize = 16 * 1024;
+const SPARE_BODY_BYTES_MAX: usize = 2 * 1024;
 
 const _: () = assert!(TURN_BYTES_MIN <= H2_OUTPUT_BYTES_MAX);

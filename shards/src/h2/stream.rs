@@ -16,7 +16,7 @@ use proxy::http::write::lines;
 use proxy::limits::{self, H2_OUTPUT_BYTES_MAX};
 use runtime::{Buf, Runtime};
 
-use super::{End, Shared, Slot, State, TURN_BYTES_MIN};
+use super::{End, SPARE_MAX, Shared, Slot, State, TURN_BYTES_MIN};
 use crate::cut::Cut;
 use crate::deadline::{Deadline, Deadlines};
 use crate::relay::{Drain, Piece, Source};
@@ -194,17 +194,27 @@ impl<M: Message> Stream<M> {
         });
         let mut found = found.await.unwrap_or(Err(End::Gone))?;
         std::mem::swap(head, &mut found);
+        self.shared.with(|state| {
+            if state.spare_heads.len() < SPARE_MAX {
+                state.spare_heads.push(found);
+            }
+        });
         Ok(())
     }
 
-    /// A head arrived (client).
+    /// A head arrived (client); it is swapped for an old one.
     pub(crate) fn put_head(&self, head: &mut M, end: bool)
     where
         M: Default,
     {
-        self.mark(|slot| {
-            slot.heads.push_back(Box::new(std::mem::take(head)));
-            slot.whole |= end;
+        self.shared.with(|state| {
+            let mut place = state.spare_heads.pop().unwrap_or_default();
+            std::mem::swap(head, &mut place);
+            if let Some(slot) = state.slot(self.id) {
+                slot.heads.push_back(place);
+                slot.whole |= end;
+                slot.wake();
+            }
         });
     }
 }

@@ -78,10 +78,12 @@ enum End {
 impl<R: Runtime> Connection<'_, R> {
     /// Receives until the connection ends.
     async fn receive(&mut self, input: &mut crate::input::Input) -> End {
-        let mut scratch = self.shard.scratches.take();
         let mut size = Size::Small;
         loop {
+            // Taken anew each time: an idle connection holds none.
+            let mut scratch = self.shard.scratches.take();
             let dispatched = self.dispatch(input, &mut scratch).await;
+            self.shard.scratches.give(scratch);
             self.count(dispatched.err());
             if dispatched.is_err() {
                 return End::Said;

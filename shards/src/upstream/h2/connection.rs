@@ -118,14 +118,10 @@ impl<R: Runtime> Connection<'_, R> {
 async fn look_after<R: Runtime>(shared: &Rc<Shared<ResponseHead>>, abort: &Abort) {
     loop {
         R::sleep_until(R::now() + LOOK_TIME).await;
-        if !shared.with(|state| state.look(R::now(), SILENCE_TIME_MAX, SIGN_TIME_MAX)) {
+        if !shared.with(|state| state.look(R::now())) {
             abort.abort();
         }
     }
 }
 
 const LOOK_TIME: Duration = Duration::from_secs(3);
-/// A backend that was silent for this long is asked.
-const SILENCE_TIME_MAX: Duration = Duration::from_secs(7);
-/// It must have answered after this time of silence.
-const SIGN_TIME_MAX: Duration = Duration::from_secs(12);

@@ -105,8 +105,10 @@ impl<R: Runtime> Backend<R> for StreamBackend<R> {
         Cut::Backend(Rc::clone(&self.stream))
     }
 
+    /// Only the loss of its connection says nothing of the request: a reset is an answer.
     fn is_reused(&self) -> bool {
-        self.reused
+        let lost = |stream: &Stream<ResponseHead>| stream.end() == Some(End::Gone);
+        self.reused && self.stream.get().is_none_or(lost)
     }
 
     fn is_unprocessed(&self) -> bool {
