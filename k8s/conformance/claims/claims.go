@@ -19,6 +19,10 @@ const Mode = "default"
 func Profiles() []suite.ConformanceProfile {
 	return []suite.ConformanceProfile{
 		suite.GatewayHTTPConformanceProfile,
+		suite.GatewayGRPCConformanceProfile,
+		suite.GatewayTLSConformanceProfile,
+		suite.GatewayTCPConformanceProfile,
+		suite.GatewayUDPConformanceProfile,
 	}
 }
 

@@ -23,6 +23,8 @@ pub(super) fn write_status(status: u16, fault: Fault, out: &mut impl HeadWriter)
     let code = match (fault, status) {
         // Nobody else's status says so little.
         (Fault::AuthDenied(_), status) if status != 401 => PERMISSION_DENIED,
+        // What GRPCRoute asks for: no part of it is a fault of the call.
+        (Fault::BackendInvalid, _) => UNAVAILABLE,
         (_, status) => code(status),
     };
     out.field(b"grpc-status", itoa::Buffer::new().format(code).as_bytes());
