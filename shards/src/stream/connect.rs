@@ -13,7 +13,7 @@ use proxy::stream::{self, Labels, Pick};
 use proxy::tls::Alpn;
 use runtime::Runtime;
 
-use super::Record;
+use super::{Kind, Record};
 use crate::arrival::Peer;
 use crate::input::Input;
 use crate::install::{Installed, PortKey};
@@ -59,7 +59,8 @@ pub(super) async fn reach<R: Runtime>(
     loop {
         record.attempts += 1;
         record.endpoint = Some(pick.address);
-        let fault = match connect(shard, (&installed, listener), client, &pick).await {
+        let by = (&*installed, listener, record.kind);
+        let fault = match connect(shard, by, client, &pick).await {
             Ok(server) => return Ok(server),
             Err(fault) => fault,
         };
@@ -78,12 +79,16 @@ fn listener<'i>(installed: &'i Installed, port: PortKey, record: &Record) -> Opt
 
 async fn connect<R: Runtime>(
     shard: &Rc<Shard<R>>,
-    (installed, listener): (&Installed, &Listener),
+    (installed, listener, kind): (&Installed, &Listener, Kind),
     client: &Peer,
     pick: &Pick<'_>,
 ) -> Result<Server<R>, Fault> {
     let mut load = Load::begin(shard, pick.endpoint);
-    let identity = identity(shard, pick.backend, listener, Alpn::Nothing)?;
+    // What passes through is the client's own TLS: ours around it would be TLS within TLS.
+    let identity = match kind {
+        Kind::Passthrough => None,
+        Kind::Tcp | Kind::Terminated => identity(shard, pick.backend, listener, Alpn::Nothing)?,
+    };
     let announced = announced(pick.backend, client)?;
     let origin = Origin { address: pick.address, identity, announced };
     let opened = open::open(shard, installed, &origin, None).await;
