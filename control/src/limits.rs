@@ -179,6 +179,11 @@ fn h2() -> Vec<Limit> {
             "the peer waits until the other side has taken some",
         ),
         limit(
+            "H2_BACKEND_WINDOW_BYTES",
+            Bytes(l::H2_BACKEND_WINDOW_BYTES.into()),
+            "the backend waits until clients have taken some",
+        ),
+        limit(
             "H2_CONTINUATIONS_MAX",
             count(l::H2_CONTINUATIONS_MAX, "frames a head"),
             "GOAWAY with ENHANCE_YOUR_CALM",

@@ -98,6 +98,8 @@ pub const H2_STREAMS_MAX: u32 = 100;
 pub const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// HTTP/2: window of a connection (bytes).
 pub const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// HTTP/2: window of a connection to a backend, which many clients share (bytes): all its streams'.
+pub const H2_BACKEND_WINDOW_BYTES: u32 = H2_STREAMS_MAX * H2_STREAM_WINDOW_BYTES;
 /// HTTP/2: CONTINUATION frames of one field block.
 pub const H2_CONTINUATIONS_MAX: u32 = 8;
 /// HTTP/2: frames in a row that cost work and bring nothing: pings, settings, resets and the like.

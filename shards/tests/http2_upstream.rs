@@ -414,3 +414,30 @@ fn an_interim_response_is_passed_on_first() {
         world.stop();
     }
 }
+
+#[test]
+fn clients_that_read_nothing_hold_up_nobody_on_the_same_backend_connection() {
+    for runtime in backends() {
+        let backend = Backend2::start(100, |request, mut respond, _| async move {
+            let length = if request.uri().path() == "/big" { 300_000 } else { 5 };
+            let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            upload(&mut stream, vec![b'x'; length], true).await;
+        });
+        let world = World::start(runtime, &to(backend.address), Settings::default());
+        block_on(async {
+            let mut held = Vec::new();
+            for _ in 0..60 {
+                let mut slow = connect(&world).await;
+                let (response, _) = slow.send_request(get("/big"), true).unwrap();
+                held.push((slow, response.await.unwrap()));
+            }
+            let mut client = connect(&world).await;
+            for _ in 0..10 {
+                let (response, _) = client.send_request(get("/small"), true).unwrap();
+                assert_eq!(text(response.await.unwrap()).await, "xxxxx", "{runtime:?}");
+            }
+            assert_eq!(backend.count(), 1, "{runtime:?}");
+        });
+        world.stop();
+    }
+}

@@ -282,7 +282,7 @@ impl Shared<ResponseHead> {
     /// Whether a stream could begin now.
     pub(crate) fn can_request(&self) -> bool {
         let state = self.state.borrow();
-        state.phase == Phase::Open && state.engine.can_request()
+        state.phase == Phase::Open && !state.is_late() && state.engine.can_request()
     }
 
     /// Streams that may be open at once.

@@ -129,15 +129,10 @@ impl<M: Message> Stream<M> {
         })
     }
 
-    /// Waits until the peer has reset it or is gone.
-    pub(crate) async fn abandoned(&self) {
-        poll_fn(|cx| {
-            self.poll(cx, |slot| {
-                matches!(slot.end, Some(End::Peer(_) | End::Unprocessed | End::Gone)).then_some(())
-            })
-            .map(|_| ())
-        })
-        .await;
+    /// Waits until it ends early, but for what we do about it ourselves.
+    pub(crate) async fn abandoned(&self) -> End {
+        let end = poll_fn(|cx| self.poll(cx, |slot| slot.end.filter(|end| *end != End::Ours)));
+        end.await.unwrap_or(End::Gone)
     }
 
     /// Ends it by a reset.

@@ -175,7 +175,7 @@ async fn run<R: Runtime>(
     let mut trace = Trace::start(R::now());
     let mut client = StreamClient::new(&shard, &installed, stream.clone(), origin);
     client.settle(&mut scratch.request);
-    let gone = {
+    let abandoned = {
         let mut exchange = Exchange {
             shard: &shard,
             installed: &installed,
@@ -189,10 +189,14 @@ async fn run<R: Runtime>(
                 None => exchange.run().await,
             }
         };
-        matches!(race(exchange, stream.abandoned()).await, Either::Second(()))
+        match race(exchange, stream.abandoned()).await {
+            Either::First(_) => None,
+            Either::Second(end) => Some(end),
+        }
     };
-    if gone {
-        trace.fault = Some(Fault::ClientGone);
+    if let Some(end) = abandoned {
+        let malformed = end == h2::End::Malformed;
+        trace.fault = Some(if malformed { Fault::Malformed(400) } else { Fault::ClientGone });
         trace.bytes_out = client.sent();
     }
     let now = trace.done.unwrap_or_else(R::now);

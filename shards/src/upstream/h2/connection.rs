@@ -8,6 +8,7 @@ use std::time::Duration;
 use proxy::fault::Fault;
 use proxy::h2::{Client, Local};
 use proxy::http::ResponseHead;
+use proxy::limits::H2_BACKEND_WINDOW_BYTES;
 use runtime::{Abort, Runtime, Size};
 
 use super::pool::Opening;
@@ -31,7 +32,9 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, origin: Origin, opening
     let timeouts = &installed.epoch.settings.timeouts;
     let deadline = shard.deadlines.register(abort.clone());
     let clock = Clock::new(deadline, timeouts.header, timeouts.upstream_idle);
-    let shared = Shared::new(Client::client(Local::default()), clock, abort.clone());
+    // No client that takes its response slowly may hold up the streams of others.
+    let local = Local { connection_window: H2_BACKEND_WINDOW_BYTES, ..Local::default() };
+    let shared = Shared::new(Client::client(local), clock, abort.clone());
     let mut connection = Connection {
         shard: &shard,
         origin: &origin,
