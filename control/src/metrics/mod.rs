@@ -22,7 +22,7 @@ use crate::report::{AuthEnd, Direction, Dropped, MirrorEnd, Stage};
 use crate::state::{Life, ShardState, Shared, State};
 
 /// Series of one scrape with up to eight shards and any number of listeners and routes.
-pub const SERIES_MAX: usize = 600;
+pub const SERIES_MAX: usize = 640;
 
 /// Upper bounds of the duration buckets (seconds).
 pub const BUCKETS: [f64; 14] =
