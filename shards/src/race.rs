@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 /// Which of two futures finished first.
 #[derive(Debug)]
@@ -22,6 +22,20 @@ pub(crate) async fn race<A, B>(
             return Poll::Ready(Either::First(output));
         }
         b.as_mut().poll(cx).map(Either::Second)
+    })
+    .await
+}
+
+/// Runs `main` to its end, unless `stop` gives something before: then `main` is left where it is.
+pub(crate) async fn unless<A, B>(
+    mut main: Pin<&mut impl Future<Output = A>>,
+    mut stop: impl FnMut(&mut Context<'_>) -> Poll<B>,
+) -> Result<A, B> {
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = main.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        stop(cx).map(Err)
     })
     .await
 }

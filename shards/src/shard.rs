@@ -16,6 +16,7 @@ use runtime::mailbox::{Receiver, Sender};
 
 use crate::access_log::Clock;
 use crate::deadline::Deadlines;
+use crate::downstream::Workers;
 use crate::h2::listed::Listed;
 use crate::install::{self, Installed, PortKey, Socket};
 use crate::race::race;
@@ -41,6 +42,8 @@ pub(crate) struct Shard<R: Runtime> {
     pub(crate) watches: Watches,
     /// Client connections of HTTP/2.
     pub(crate) streams: Listed,
+    /// Tasks for streams of HTTP/2.
+    pub(crate) workers: Workers,
     pub(crate) scratches: Scratches,
     pub(crate) recorder: Recorder,
     pub(crate) sockets: RefCell<HashMap<PortKey, Socket, RandomState>>,
@@ -90,6 +93,7 @@ pub(crate) async fn run<R: Runtime>(start: Start) {
         deadlines: Deadlines::new(),
         watches: Watches::default(),
         streams: Listed::default(),
+        workers: Workers::default(),
         scratches: Scratches::default(),
         recorder: Recorder::new(start.index, start.clock),
         sockets: RefCell::default(),
@@ -214,6 +218,7 @@ impl<R: Runtime> Shard<R> {
                 |address| local.endpoint(address).is_some_and(|endpoint| local.is_wanted(endpoint));
             let closed = self.pool.sweep(now, idle_max, wanted);
             self.multiplexed.sweep(wanted);
+            self.workers.sweep();
             if closed {
                 self.recorder.touch();
             }

@@ -30,6 +30,7 @@ use proxy::http::Version;
 use proxy::limits;
 use runtime::{Abort, Buf, Runtime, Size};
 
+pub(crate) use self::h2::workers::Workers;
 use self::origin::Origin;
 use self::tls::Greeting;
 use crate::arrival::Arrival;

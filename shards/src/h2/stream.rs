@@ -129,10 +129,10 @@ impl<M: Message> Stream<M> {
         })
     }
 
-    /// Waits until it ends early, but for what we do about it ourselves.
-    pub(crate) async fn abandoned(&self) -> End {
-        let end = poll_fn(|cx| self.poll(cx, |slot| slot.end.filter(|end| *end != End::Ours)));
-        end.await.unwrap_or(End::Gone)
+    /// Ready when it ends early, but for what we do about it ourselves.
+    pub(crate) fn poll_abandoned(&self, cx: &Context<'_>) -> Poll<End> {
+        let end = self.poll(cx, |slot| slot.end.filter(|end| *end != End::Ours));
+        end.map(|end| end.unwrap_or(End::Gone))
     }
 
     /// Ends it by a reset.

@@ -5,7 +5,9 @@
 //! exchange is left behind.
 
 mod client;
+pub(crate) mod workers;
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use proxy::fault::Fault;
@@ -14,13 +16,14 @@ use proxy::http::RequestHead;
 use runtime::{Runtime, Size};
 
 use self::client::StreamClient;
+use self::workers::{Job, Workers};
 use super::Downstream;
 use super::exchange::Exchange;
 use super::origin::Origin;
 use crate::framed::Framed;
 use crate::h2::stream::Stream;
 use crate::h2::{self, Clock, Found, Shared};
-use crate::race::{Either, both, race};
+use crate::race::{both, race, unless};
 use crate::report::Http2Counts;
 use crate::scratch::Scratch;
 use crate::shard::Shard;
@@ -131,9 +134,9 @@ impl<R: Runtime> Connection<'_, R> {
 
     fn begin(&self, id: StreamId, scratch: &mut Box<Scratch>, refused: Option<Fault>) {
         let scratch = std::mem::replace(scratch, self.shard.scratches.take());
-        let (shard, shared) = (Rc::clone(self.shard), Rc::clone(&self.shared));
-        let stream = Stream::new(shared, id);
-        R::spawn(run(shard, stream, Rc::clone(&self.origin), scratch, refused));
+        let stream = Stream::new(Rc::clone(&self.shared), id);
+        let origin = Rc::clone(&self.origin);
+        Workers::serve(self.shard, Job { stream, origin, scratch, refused });
     }
 
     /// Nothing more comes: because the client ended, or because we did.
@@ -164,35 +167,27 @@ impl<R: Runtime> Connection<'_, R> {
 }
 
 /// The life of one stream.
-async fn run<R: Runtime>(
-    shard: Rc<Shard<R>>,
-    stream: Stream<RequestHead>,
-    origin: Rc<Origin>,
-    mut scratch: Box<Scratch>,
-    refused: Option<Fault>,
-) {
+async fn run<R: Runtime>(shard: &Rc<Shard<R>>, job: Job) {
+    let Job { stream, origin, mut scratch, refused } = job;
     let installed = shard.installed(); // Pinned: this exchange sees one epoch.
     let mut trace = Trace::start(R::now());
-    let mut client = StreamClient::new(&shard, &installed, stream.clone(), origin);
+    let mut client = StreamClient::new(shard, &installed, stream.clone(), origin);
     client.settle(&mut scratch.request);
     let abandoned = {
         let mut exchange = Exchange {
-            shard: &shard,
+            shard,
             installed: &installed,
             client: &mut client,
             scratch: &mut scratch,
             trace: &mut trace,
         };
-        let exchange = async {
+        let exchange = pin!(async {
             match refused {
                 Some(fault) => Box::pin(exchange.refuse(fault)).await,
                 None => exchange.run().await,
             }
-        };
-        match race(exchange, stream.abandoned()).await {
-            Either::First(_) => None,
-            Either::Second(end) => Some(end),
-        }
+        });
+        unless(exchange, |cx| stream.poll_abandoned(cx)).await.err()
     };
     if let Some(end) = abandoned {
         let malformed = end == h2::End::Malformed;
