@@ -23,7 +23,7 @@ use crate::relay::Drain;
 use crate::shard::Shard;
 use crate::transport::{RecvHalf, SendHalf};
 
-/// A connection to an endpoint.
+/// A connection to an endpoint. Boxed: it moves between pool and exchanges all the time.
 pub(crate) struct Connection<R: Runtime> {
     send: Framed<SendHalf<R>>,
     recv: RecvHalf<R>,
@@ -51,14 +51,16 @@ impl<R: Runtime> Connection<R> {
         repeatable: bool,
         now: Instant,
         limit: Option<Instant>,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Box<Self>, Fault> {
         if let Some(idle) = shard.pool.checkout(origin.key(), repeatable, now) {
             shard.recorder.upstream_reused();
             return Ok(idle);
         }
+        // Boxed, as every path that few requests take.
         let Opened { send, recv, input, abort } =
-            open::open(shard, installed, &origin, limit).await?;
-        Ok(Self { send: Framed::new(send), recv, input, abort, origin, reused: false })
+            Box::pin(open::open(shard, installed, &origin, limit)).await?;
+        let send = Framed::new(send);
+        Ok(Box::new(Self { send, recv, input, abort, origin, reused: false }))
     }
 
     /// Whether it may wait for another request: it was announced for nobody, and its identity is still
@@ -74,7 +76,7 @@ impl<R: Runtime> Connection<R> {
     }
 }
 
-impl<R: Runtime> Backend<R> for Connection<R> {
+impl<R: Runtime> Backend<R> for Box<Connection<R>> {
     type Request = Framed<SendHalf<R>>;
     type Response<'u> = Unframed<Incoming<'u, R>>;
 
@@ -129,7 +131,8 @@ impl<R: Runtime> Backend<R> for Connection<R> {
         self.reused = true;
         self.send.out = Vec::new();
         if self.is_wanted() {
-            shard.pool.checkin(self.origin.key(), self, now);
+            let key = self.origin.key();
+            shard.pool.checkin(key, self, now);
         }
     }
 }

@@ -80,8 +80,8 @@ pub(crate) trait Backend<R: Runtime>: Sized {
 
 /// What carries an exchange, in the version that its backend speaks.
 pub(crate) enum Acquired<R: Runtime> {
-    Http1(h1::Connection<R>),
-    Http2(h2::StreamBackend<R>),
+    Http1(Box<h1::Connection<R>>),
+    Http2(Box<h2::StreamBackend<R>>),
 }
 
 /// Where a request goes: an endpoint of a backend, for what a client sent by a listener.

@@ -23,7 +23,7 @@ pub(crate) struct Pool<R: Runtime> {
 }
 
 struct Idle<R: Runtime> {
-    upstream: Connection<R>,
+    upstream: Box<Connection<R>>,
     since: Instant,
 }
 
@@ -43,7 +43,7 @@ impl<R: Runtime> Pool<R> {
         origin: Key,
         repeatable: bool,
         now: Instant,
-    ) -> Option<Connection<R>> {
+    ) -> Option<Box<Connection<R>>> {
         let mut idle = self.idle.borrow_mut();
         let list = idle.get_mut(&origin)?;
         while let Some(Idle { upstream, since }) = list.pop() {
@@ -56,7 +56,7 @@ impl<R: Runtime> Pool<R> {
         None
     }
 
-    pub(crate) fn checkin(&self, origin: Key, upstream: Connection<R>, now: Instant) {
+    pub(crate) fn checkin(&self, origin: Key, upstream: Box<Connection<R>>, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let list = idle.entry(origin).or_default();
         if list.len() < IDLE_PER_ENDPOINT_MAX {

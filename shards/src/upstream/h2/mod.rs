@@ -50,7 +50,7 @@ impl<R: Runtime> StreamBackend<R> {
     }
 }
 
-impl<R: Runtime> Backend<R> for StreamBackend<R> {
+impl<R: Runtime> Backend<R> for Box<StreamBackend<R>> {
     type Request = Outgoing<R, ResponseHead>;
     type Response<'u> = &'u mut Incoming<R, ResponseHead>;
 

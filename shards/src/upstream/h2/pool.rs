@@ -162,7 +162,7 @@ pub(crate) async fn acquire<R: Runtime>(
     installed: &Installed,
     origin: Origin,
     limit: Option<Instant>,
-) -> Result<StreamBackend<R>, Fault> {
+) -> Result<Box<StreamBackend<R>>, Fault> {
     let timeouts = &installed.epoch.settings.timeouts;
     let deadline = R::now() + timeouts.connect + timeouts.tls_handshake;
     let deadline = limit.map_or(deadline, |limit| limit.min(deadline));
@@ -172,7 +172,7 @@ pub(crate) async fn acquire<R: Runtime>(
             if !waited {
                 shard.recorder.upstream_reused();
             }
-            return Ok(StreamBackend {
+            return Ok(Box::new(StreamBackend {
                 shared,
                 stream: Rc::default(),
                 open: None,
@@ -181,7 +181,7 @@ pub(crate) async fn acquire<R: Runtime>(
                 window: timeouts.response_stall,
                 reused,
                 runtime: PhantomData,
-            });
+            }));
         }
         let (opening, is_new) = shard.multiplexed.opening(origin.key());
         if is_new {
