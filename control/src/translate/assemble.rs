@@ -88,8 +88,12 @@ fn attached(gateways: &[Planned], routes: &Routes) -> Vec<Attached> {
         each(&routes.grpc, |listener, hostnames, route| {
             all[listener].routes.push(AttachedRoute { hostnames, route });
         });
-        let age = |route: &AttachedRoute| (route.route.created, Arc::clone(&route.route.name));
-        all.iter_mut().for_each(|attached| attached.routes.sort_by_key(age));
+        for attached in &mut all {
+            attached.routes.sort_by(|left, right| {
+                let (left, right) = (&left.route, &right.route);
+                (left.created, &left.name).cmp(&(right.created, &right.name))
+            });
+        }
     }
     for streams in [&routes.tcp, &routes.tls, &routes.udp] {
         each(streams, |listener, hostnames, route| {

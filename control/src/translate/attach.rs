@@ -39,6 +39,30 @@ pub(super) trait Route: Sized {
     fn translate(&self, referrer: Referrer<'_>) -> Body<Self::Rules>;
 }
 
+/// What of [`Route`] is the same for all objects of the API, given what their rules become.
+macro_rules! as_the_api_has_it {
+    ($rules:ty) => {
+        type Rules = $rules;
+
+        fn metadata(&self) -> &crate::api::Meta {
+            &self.metadata
+        }
+
+        fn parent_refs(&self) -> &[crate::api::ParentReference] {
+            &self.spec.parent_refs
+        }
+
+        fn hostnames(&self) -> &[std::sync::Arc<str>] {
+            &self.spec.hostnames
+        }
+
+        fn full_name(rules: &$rules) -> &str {
+            &rules.name
+        }
+    };
+}
+pub(super) use as_the_api_has_it;
+
 /// All routes, each kind oldest first, then by `namespace/name`.
 #[derive(Debug)]
 pub(super) struct Routes {

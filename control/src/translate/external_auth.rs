@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use proxy::http::field::is_token;
-use proxy::http::path;
 use proxy::{ir, limits};
 
-use super::Fault;
 use super::filter::{Follow, lower, unsupported};
+use super::{Fault, matching};
 use crate::api::{AuthProtocol, ExternalAuth, HttpAuth};
 
 /// Translates the filter at `field`. A server that may not be asked lets nothing pass, so a broken
@@ -79,15 +78,8 @@ fn prefix(path: &Arc<str>, field: &str) -> Result<Arc<str>, Fault> {
     if path.is_empty() {
         return Ok("".into());
     }
-    let refused = |why: &dyn std::fmt::Display| {
-        unsupported(field.to_owned(), format!("is not a path that a request can have: {why}"))
-    };
-    let whole = if path.starts_with('/') { path.to_string() } else { format!("/{path}") };
-    let mut form = Vec::new();
-    let form = match path::canonical(whole.as_bytes(), &mut form).map_err(|why| refused(&why))? {
-        path::Canonical::AsWritten => whole,
-        path::Canonical::Appended => String::from_utf8(form).map_err(|why| refused(&why))?,
-    };
+    let whole = if path.starts_with('/') { Arc::clone(path) } else { format!("/{path}").into() };
+    let form = matching::canonical(&whole, field)?;
     Ok(form.trim_end_matches('/').into())
 }
 

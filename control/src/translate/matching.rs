@@ -50,9 +50,10 @@ pub(super) fn headers(specs: &[HeaderMatch], field: &str) -> Result<Vec<ir::Valu
 }
 
 fn path_match(spec: &PathMatch, field: &str) -> Result<ir::PathMatch, Fault> {
+    let value = || canonical(&spec.value, &format!("{field}.value"));
     match &spec.kind {
-        PathMatchType::Exact => Ok(ir::PathMatch::Exact(canonical(&spec.value, field)?)),
-        PathMatchType::PathPrefix => Ok(ir::PathMatch::Prefix(canonical(&spec.value, field)?)),
+        PathMatchType::Exact => value().map(ir::PathMatch::Exact),
+        PathMatchType::PathPrefix => value().map(ir::PathMatch::Prefix),
         PathMatchType::RegularExpression => {
             pattern(&spec.value, &format!("{field}.value"))?;
             Ok(ir::PathMatch::Regex(Arc::clone(&spec.value)))
@@ -61,11 +62,11 @@ fn path_match(spec: &PathMatch, field: &str) -> Result<ir::PathMatch, Fault> {
     }
 }
 
-/// Requests are matched by their canonical path, so a rule must speak the same form.
-fn canonical(value: &Arc<str>, field: &str) -> Result<Arc<str>, Fault> {
+/// The path at `field` in the form that requests have, by which alone they are matched and forwarded.
+pub(super) fn canonical(value: &Arc<str>, field: &str) -> Result<Arc<str>, Fault> {
     let refused = |why: &dyn std::fmt::Display| {
-        let message = format!("{field}.value is not a path that a request can have: {why}");
-        Fault::new(Reason::UnsupportedValue, format!("{field}.value"), message)
+        let message = format!("{field} is not a path that a request can have: {why}");
+        Fault::new(Reason::UnsupportedValue, field, message)
     };
     let mut form = Vec::new();
     match path::canonical(value.as_bytes(), &mut form).map_err(|why| refused(&why))? {

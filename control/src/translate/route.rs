@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use proxy::ir;
 
-use super::attach::Route;
+use super::attach::{Route, as_the_api_has_it};
 use super::backend::{self, Barrier, LookedUp, Referrer, Target};
 use super::status::Reason;
 use super::{Fault, duration, filter, grpc, hostname, matching};
 use crate::api::{
-    BackendRef, Filter, FilterType, GrpcRoute, GrpcRule, HttpRoute, Match, Meta, ParentReference,
-    PathMatchType, PathModifierType, Rule,
+    BackendRef, Filter, FilterType, GrpcRoute, GrpcRule, HttpRoute, Match, PathMatchType,
+    PathModifierType, Rule,
 };
 
 /// What a route's rules mean.
@@ -73,23 +73,7 @@ impl<R> Body<R> {
 }
 
 impl Route for HttpRoute {
-    type Rules = ir::Route;
-
-    fn metadata(&self) -> &Meta {
-        &self.metadata
-    }
-
-    fn parent_refs(&self) -> &[ParentReference] {
-        &self.spec.parent_refs
-    }
-
-    fn hostnames(&self) -> &[Arc<str>] {
-        &self.spec.hostnames
-    }
-
-    fn full_name(rules: &ir::Route) -> &str {
-        &rules.name
-    }
+    as_the_api_has_it!(ir::Route);
 
     fn translate(&self, referrer: Referrer<'_>) -> Body<ir::Route> {
         let empty = [Rule::default()];
@@ -101,23 +85,7 @@ impl Route for HttpRoute {
 }
 
 impl Route for GrpcRoute {
-    type Rules = ir::Route;
-
-    fn metadata(&self) -> &Meta {
-        &self.metadata
-    }
-
-    fn parent_refs(&self) -> &[ParentReference] {
-        &self.spec.parent_refs
-    }
-
-    fn hostnames(&self) -> &[Arc<str>] {
-        &self.spec.hostnames
-    }
-
-    fn full_name(rules: &ir::Route) -> &str {
-        &rules.name
-    }
+    as_the_api_has_it!(ir::Route);
 
     fn translate(&self, referrer: Referrer<'_>) -> Body<ir::Route> {
         let empty = [GrpcRule::default()];

@@ -5,30 +5,14 @@ use std::sync::Arc;
 use proxy::ir;
 
 use super::Fault;
-use super::attach::Route;
+use super::attach::{Route, as_the_api_has_it};
 use super::backend::Referrer;
 use super::route::{Body, bad_hostname};
 use super::status::Reason;
-use crate::api::{Meta, ParentReference, StreamRoute};
+use crate::api::StreamRoute;
 
 impl Route for StreamRoute {
-    type Rules = ir::StreamRoute;
-
-    fn metadata(&self) -> &Meta {
-        &self.metadata
-    }
-
-    fn parent_refs(&self) -> &[ParentReference] {
-        &self.spec.parent_refs
-    }
-
-    fn hostnames(&self) -> &[Arc<str>] {
-        &self.spec.hostnames
-    }
-
-    fn full_name(rules: &ir::StreamRoute) -> &str {
-        &rules.name
-    }
+    as_the_api_has_it!(ir::StreamRoute);
 
     fn translate(&self, referrer: Referrer<'_>) -> Body<ir::StreamRoute> {
         let mut body = Body::new(ir::StreamRoute::default());

@@ -6,6 +6,20 @@ use super::{
 };
 use crate::check::format::Format;
 
+/// A reference to a backend, with the fields that it has beside those of all.
+macro_rules! backend_ref {
+    ($($field:expr),* $(,)?) => {
+        Schema::Object(&[
+            optional("group", &GROUP),
+            optional("kind", &KIND),
+            required("name", &NAME),
+            optional("namespace", &LABEL),
+            optional("port", &PORT),
+            $($field),*
+        ])
+    };
+}
+
 pub(super) static HTTP_ROUTE: Schema = top!(required("spec", &HTTP_ROUTE_SPEC));
 static HTTP_ROUTE_SPEC: Schema = Schema::Object(&[
     optional("parentRefs", &PARENT_REFS),
@@ -75,15 +89,8 @@ static QUERY_VALUE: Schema = text(Format::Any, 1, 1024);
 static METHOD: Schema =
     one_of(&["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"]);
 static BACKEND_REFS: Schema = list(&BACKEND_REF, 0, 16);
-static BACKEND_REF: Schema = Schema::Object(&[
-    optional("group", &GROUP),
-    optional("kind", &KIND),
-    required("name", &NAME),
-    optional("namespace", &LABEL),
-    optional("port", &PORT),
-    optional("weight", &WEIGHT),
-    optional("filters", &FILTERS),
-]);
+static BACKEND_REF: Schema =
+    backend_ref!(optional("weight", &WEIGHT), optional("filters", &FILTERS));
 static WEIGHT: Schema = Schema::Integer { min: 0, max: 1_000_000 };
 static FILTERS: Schema = list(&FILTER, 0, 16);
 static FILTER: Schema = Schema::Object(&[
@@ -141,13 +148,7 @@ static MIRROR: Schema = Schema::Object(&[
     optional("percent", &PERCENT),
     optional("fraction", &FRACTION),
 ]);
-static MIRROR_BACKEND: Schema = Schema::Object(&[
-    optional("group", &GROUP),
-    optional("kind", &KIND),
-    required("name", &NAME),
-    optional("namespace", &LABEL),
-    optional("port", &PORT),
-]);
+static MIRROR_BACKEND: Schema = backend_ref!();
 static PERCENT: Schema = Schema::Integer { min: 0, max: 100 };
 static FRACTION: Schema =
     Schema::Object(&[required("numerator", &NUMERATOR), optional("denominator", &DENOMINATOR)]);
@@ -233,15 +234,8 @@ static GRPC_FILTER: Schema = Schema::Object(&[
 static GRPC_FILTER_TYPE: Schema =
     one_of(&["ExtensionRef", "RequestHeaderModifier", "RequestMirror", "ResponseHeaderModifier"]);
 static GRPC_BACKEND_REFS: Schema = list(&GRPC_BACKEND_REF, 0, 16);
-static GRPC_BACKEND_REF: Schema = Schema::Object(&[
-    optional("group", &GROUP),
-    optional("kind", &KIND),
-    required("name", &NAME),
-    optional("namespace", &LABEL),
-    optional("port", &PORT),
-    optional("weight", &WEIGHT),
-    optional("filters", &GRPC_FILTERS),
-]);
+static GRPC_BACKEND_REF: Schema =
+    backend_ref!(optional("weight", &WEIGHT), optional("filters", &GRPC_FILTERS));
 
 pub(super) static STREAM_ROUTE: Schema = top!(required("spec", &STREAM_ROUTE_SPEC));
 static STREAM_ROUTE_SPEC: Schema = Schema::Object(&[
@@ -253,14 +247,7 @@ static STREAM_RULES: Schema = list(&STREAM_RULE, 1, 1);
 static STREAM_RULE: Schema =
     Schema::Object(&[optional("name", &SECTION), required("backendRefs", &STREAM_BACKEND_REFS)]);
 static STREAM_BACKEND_REFS: Schema = list(&STREAM_BACKEND_REF, 1, 16);
-static STREAM_BACKEND_REF: Schema = Schema::Object(&[
-    optional("group", &GROUP),
-    optional("kind", &KIND),
-    required("name", &NAME),
-    optional("namespace", &LABEL),
-    optional("port", &PORT),
-    optional("weight", &WEIGHT),
-]);
+static STREAM_BACKEND_REF: Schema = backend_ref!(optional("weight", &WEIGHT));
 pub(super) static TLS_ROUTE: Schema = top!(required("spec", &TLS_ROUTE_SPEC));
 // Versions before v1 need no hostnames, so the rules ask for them.
 static TLS_ROUTE_SPEC: Schema = Schema::Object(&[
