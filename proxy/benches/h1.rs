@@ -3,15 +3,15 @@
 //! It prints figures and judges none. The fastest of several rounds is printed, since anything slower
 //! was disturbed.
 
+mod timing;
+
 use std::hint::black_box;
-use std::time::Instant;
 
 use proxy::h1::body::BodyReader;
 use proxy::h1::{request, response};
 use proxy::http::{Framing, Method, RequestHead, ResponseHead};
 
-const ROUNDS: usize = 15;
-const CALLS: u32 = 20_000;
+use self::timing::time;
 
 const SMALL: &[u8] =
     b"GET /api/v1/items/42 HTTP/1.1\r\nHost: www.example.com\r\nAccept: */*\r\n\r\n";
@@ -67,18 +67,4 @@ fn main() {
         }
         false
     });
-}
-
-/// Prints the time of one call; the call answers whether it worked.
-#[allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
-fn time(name: &str, mut call: impl FnMut() -> bool) {
-    let mut best = f64::INFINITY;
-    for _ in 0..ROUNDS {
-        let start = Instant::now();
-        for _ in 0..CALLS {
-            assert!(call(), "{name} failed");
-        }
-        best = best.min(start.elapsed().as_nanos() as f64 / f64::from(CALLS));
-    }
-    println!("{name:<44} {best:>8.1} ns");
 }

@@ -4,14 +4,15 @@
 //! It prints figures and judges none. The fastest of several rounds is printed, since anything slower
 //! was disturbed.
 
+mod timing;
+
 use std::hint::black_box;
 use std::time::Instant;
 
 use proxy::h2::{Client, Connection, Event, Local, Message, Server, StreamId};
 use proxy::http::{Method, RequestHead, ResponseHead};
 
-const ROUNDS: usize = 15;
-const CALLS: u32 = 20_000;
+use self::timing::{CALLS, time};
 
 /// The server alone gets no window updates.
 const WIDE: Local =
@@ -166,20 +167,6 @@ fn read<M: Message>(
         }
         input = &input[read.consumed..];
     }
-}
-
-/// Prints the time of one call; the call answers whether it worked.
-#[allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
-fn time(name: &str, mut call: impl FnMut() -> bool) {
-    let mut best = f64::INFINITY;
-    for _ in 0..ROUNDS {
-        let start = Instant::now();
-        for _ in 0..CALLS {
-            assert!(call(), "{name} failed");
-        }
-        best = best.min(start.elapsed().as_secs_f64() / f64::from(CALLS));
-    }
-    println!("{name:<60} {:>8.0} ns", best * 1e9);
 }
 
 /// Prints the time of one of the [`CALLS`] calls that `all` makes at once.

@@ -4,13 +4,13 @@
 //! constant fields are in the tables and whose varying fields differ each time. The fastest of several
 //! rounds is printed, since anything slower was disturbed.
 
+mod timing;
+
 use std::hint::black_box;
-use std::time::Instant;
 
 use proxy::h2::hpack::{Decoder, Encoder, Field, TABLE_BYTES_DEFAULT};
 
-const ROUNDS: usize = 15;
-const CALLS: u32 = 20_000;
+use self::timing::time;
 
 type List = &'static [(&'static str, &'static str)];
 
@@ -116,18 +116,4 @@ fn read(decoder: &mut Decoder, block: &[u8], arena: &mut Vec<u8>) -> bool {
             Ok::<_, std::convert::Infallible>(())
         })
         .is_ok()
-}
-
-/// Prints the time of one call; the call answers whether it worked.
-#[allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
-fn time(name: &str, mut call: impl FnMut() -> bool) {
-    let mut best = f64::INFINITY;
-    for _ in 0..ROUNDS {
-        let start = Instant::now();
-        for _ in 0..CALLS {
-            assert!(call(), "{name} failed");
-        }
-        best = best.min(start.elapsed().as_nanos() as f64 / f64::from(CALLS));
-    }
-    println!("{name:<44} {best:>8.1} ns");
 }
