@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 
 use crate::compare::start_backend;
-use crate::peers::{self, Kind, Setup};
+use crate::peers::{self, Kind, Protocol, Setup};
 use crate::probe;
 use crate::process::{self, TempDir, cpu, netns};
 
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &IdleArgs) -> anyhow::Result<ExitCode> {
     );
     let mut measured = 0;
     for kind in kinds {
-        if let Some(text) = peers::missing(kind, &args.ringway) {
+        if let Some(text) = peers::missing(kind, Protocol::Http1, &args.ringway) {
             eprintln!("note: left out: {text}");
             continue;
         }
@@ -78,6 +78,7 @@ fn measure(kind: Kind, args: &IdleArgs, directory: &Path) -> anyhow::Result<()> 
     let _backend = start_backend(backend_port, None, &[], directory)?;
     let setup = Setup {
         directory: directory.join(kind.name()),
+        protocol: Protocol::Http1,
         port,
         upstream: SocketAddr::from((Ipv4Addr::LOCALHOST, backend_port)),
         certificate: None,

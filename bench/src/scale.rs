@@ -16,7 +16,7 @@ use crate::compare::{start_backend, start_changed_load};
 use crate::http;
 use crate::load::record::histogram;
 use crate::outcome::{Outcome, Points};
-use crate::peers::{self, Kind, ringway};
+use crate::peers::{self, Kind, Protocol, ringway};
 use crate::probe;
 use crate::process::{self, Process, TempDir, cpu, netns};
 
@@ -102,7 +102,7 @@ impl Objects {
 pub(crate) fn run(args: &ScaleArgs) -> anyhow::Result<ExitCode> {
     ensure!((1..=1_000_000).contains(&args.routes), "--routes must be 1 to 1000000");
     ensure!((1..=args.routes).contains(&args.files), "--files must be 1 to the number of routes");
-    if let Some(text) = peers::missing(Kind::Ringway, &args.ringway) {
+    if let Some(text) = peers::missing(Kind::Ringway, Protocol::Http1, &args.ringway) {
         anyhow::bail!(text);
     }
     netns::enter();

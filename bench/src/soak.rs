@@ -18,7 +18,7 @@ use clap::Args;
 
 use crate::compare::stats::slope;
 use crate::compare::{Load, start_backend, start_load};
-use crate::peers::{self, Kind, ringway};
+use crate::peers::{self, Kind, Protocol, ringway};
 use crate::probe;
 use crate::process::{self, Process, TempDir, cpu, netns};
 
@@ -68,7 +68,7 @@ struct Place {
 pub(crate) fn run(args: &SoakArgs) -> anyhow::Result<ExitCode> {
     ensure!((0.1..=1_440.0).contains(&args.minutes), "--minutes must be 0.1 to 1440");
     ensure!((0.2..=600.0).contains(&args.backend_every), "--backend-every must be 0.2 to 600");
-    if let Some(text) = peers::missing(Kind::Ringway, &args.ringway) {
+    if let Some(text) = peers::missing(Kind::Ringway, Protocol::Http1, &args.ringway) {
         anyhow::bail!(text);
     }
     netns::enter();

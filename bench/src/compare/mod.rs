@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use self::report::Report;
 use crate::outcome::Outcome;
-use crate::peers::{self, Certificate, Kind, PREFIXES, Setup};
+use crate::peers::{self, Certificate, Kind, PREFIXES, Protocol, Setup};
 use crate::process::{self, Process, TempDir, cpu, netns};
 
 /// What is asked of the gateways.
@@ -173,7 +173,7 @@ fn entries(args: &CompareArgs) -> anyhow::Result<Vec<Kind>> {
         kinds.push(Kind::peer(peer)?);
     }
     let mut said = Vec::new();
-    kinds.retain(|kind| match peers::missing(*kind, &args.ringway) {
+    kinds.retain(|kind| match peers::missing(*kind, Protocol::Http1, &args.ringway) {
         None => true,
         Some(text) => {
             if !said.contains(&text) {
@@ -240,6 +240,7 @@ impl Stand {
             let [own] = process::free_ports()?;
             let setup = Setup {
                 directory: directory.join(kind.name()),
+                protocol: Protocol::Http1,
                 port: own,
                 upstream: SocketAddr::from(([127, 0, 0, 1], port)),
                 certificate: certificate.clone(),

@@ -15,6 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use clap::ValueEnum;
 
 use crate::process::{Process, find_program};
 
@@ -67,6 +68,24 @@ impl Kind {
     }
 }
 
+/// What clients speak to the gateway; inside TLS when the [`Setup`] has a certificate.
+///
+/// The upstream speaks HTTP/1.1 for [`Self::Http1`] and [`Self::Http2`], cleartext HTTP/2 for
+/// [`Self::Grpc`], and what the client speaks for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2; without TLS from the first byte on
+    Http2,
+    /// gRPC: HTTP/2 on both sides
+    Grpc,
+    /// Bytes of TCP
+    Tcp,
+    /// Datagrams of UDP
+    Udp,
+}
+
 /// A self-signed certificate for all hosts.
 #[derive(Clone, Debug)]
 pub(crate) struct Certificate {
@@ -89,6 +108,8 @@ impl Certificate {
 pub(crate) struct Setup {
     /// An empty directory of its own.
     pub(crate) directory: PathBuf,
+    /// What clients speak.
+    pub(crate) protocol: Protocol,
     /// The port to listen on.
     pub(crate) port: u16,
     /// The one upstream.
@@ -123,17 +144,34 @@ pub(crate) fn start(kind: Kind, setup: &Setup) -> anyhow::Result<Process> {
     if kind.is_ringway() {
         process.wait_ready_line(Duration::from_secs(20))?;
     }
-    process.wait_listening(SocketAddr::from(([127, 0, 0, 1], setup.port)))?;
+    match setup.protocol {
+        Protocol::Udp => {
+            process.wait_until(Duration::from_secs(10), |_| udp_is_bound(setup.port))?;
+        }
+        Protocol::Http1 | Protocol::Http2 | Protocol::Grpc | Protocol::Tcp => {
+            process.wait_listening(SocketAddr::from(([127, 0, 0, 1], setup.port)))?;
+        }
+    }
     Ok(process)
+}
+
+/// Whether a socket of this network namespace has this UDP port.
+fn udp_is_bound(port: u16) -> bool {
+    let wanted = format!(":{port:04X}");
+    fs::read_to_string("/proc/thread-self/net/udp").is_ok_and(|table| {
+        let mut local = table.lines().filter_map(|line| line.split_whitespace().nth(1));
+        local.any(|address| address.ends_with(&wanted))
+    })
 }
 
 fn installed(name: &str) -> anyhow::Result<PathBuf> {
     find_program(name).with_context(|| format!("{name} is not installed: apt-get install {name}"))
 }
 
-/// Whether `kind` can be started here; else what to do.
-pub(crate) fn missing(kind: Kind, ringway: &Path) -> Option<String> {
+/// Why `kind` cannot serve `protocol` here, and what to do about it.
+pub(crate) fn missing(kind: Kind, protocol: Protocol, ringway: &Path) -> Option<String> {
     match kind {
+        Kind::Haproxy if protocol == Protocol::Udp => Some("HAProxy relays no UDP".to_owned()),
         Kind::Ringway | Kind::RingwayEpoll if !ringway.is_file() => Some(format!(
             "no ringway binary at {}: cargo build --release, or --ringway PATH",
             ringway.display()
@@ -170,6 +208,7 @@ mod tests {
     pub(super) fn setup(tls: bool) -> Setup {
         Setup {
             directory: PathBuf::from("/tmp/DIR"),
+            protocol: Protocol::Http1,
             port: 8080,
             upstream: "127.0.0.1:9000".parse().unwrap(),
             certificate: tls
@@ -189,6 +228,19 @@ mod tests {
         same(&nginx::config(&setup(true)), include_str!("expected/nginx-tls.conf"));
         same(&ringway::config(&setup(false)), include_str!("expected/ringway.yaml"));
         same(&ringway::config(&setup(true)), include_str!("expected/ringway-tls.yaml"));
+    }
+
+    #[test]
+    fn haproxy_is_left_out_where_datagrams_are_relayed() {
+        let text = missing(Kind::Haproxy, Protocol::Udp, Path::new("ringway")).unwrap();
+        assert!(text.contains("no UDP"), "{text}");
+    }
+
+    #[test]
+    fn a_bound_udp_port_is_seen() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        assert!(udp_is_bound(port));
     }
 
     #[test]
