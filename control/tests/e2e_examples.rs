@@ -11,6 +11,7 @@ use std::fs;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 
+use control::demo::backends;
 use e2e_support::backend::Backend;
 use e2e_support::gateway::{Gateway, ringway};
 use e2e_support::{Dir, client, each_runtime, free_port};
@@ -95,6 +96,11 @@ const EXPECTED: &[(&str, &str, &[&str])] = &[
     ("quickstart/routes.yaml", "/empty", &["HTTP/1.1 503 "]),
     ("quickstart/routes.yaml", "/nowhere", &["HTTP/1.1 404 "]),
     ("quickstart/routes.yaml", "--resolve", &[V2, r#""x-forwarded-proto":"https""#]),
+    ("quickstart/routes.yaml", "/v1/h2", &[V1, r#""path":"/v1/h2""#]),
+    ("quickstart/routes.yaml", "/chat", &["HTTP/1.1 101 ", "hello"]),
+    ("quickstart/routes.yaml", "application/grpc", &["00 00 00 00 02 08 01"]),
+    ("quickstart/routes.yaml", "/dev/tcp/", &["hello"]),
+    ("quickstart/routes.yaml", "/dev/udp/", &["hello"]),
     ("rewrite-and-redirect.yaml", "/prefix/a/b", &[V1, r#""path":"/new/a/b""#]),
     ("rewrite-and-redirect.yaml", "/strip/a", &[V1, r#""path":"/a""#]),
     ("rewrite-and-redirect.yaml", "/full/any/thing", &[V1, r#""path":"/fixed""#]),
@@ -164,7 +170,10 @@ fn commands(text: &str) -> Vec<String> {
                 last.push('\n');
                 last.push_str(line.trim());
             }
-            None if ["   bash ", "   curl ", "   for "].iter().any(|one| line.starts_with(one)) => {
+            None if ["   bash ", "   curl ", "   for ", "   printf "]
+                .iter()
+                .any(|one| line.starts_with(one)) =>
+            {
                 all.push(line.trim().to_owned());
             }
             None => {}
@@ -189,11 +198,17 @@ impl Stage {
         let (socket, v1) = (0..20).map(|_| Backend::start("v1")).find_map(bound).unwrap();
         echo_datagrams(socket);
         let [v2, flaky, unready] = ["v2", "flaky", "v9"].map(Backend::start);
-        let mut ports: Vec<_> =
-            ["8080", "8081", "8443"].map(|port| (port.to_owned(), free_port().to_string())).into();
+        let mut ports: Vec<_> = ["8080", "8081", "8443", "8053"]
+            .map(|port| (port.to_owned(), free_port().to_string()))
+            .into();
         for (port, backend) in [("9001", &v1), ("9002", &v2), ("9003", &flaky), ("9009", &unready)]
         {
             ports.push((port.to_owned(), backend.address.port().to_string()));
+        }
+        // Those of the quickstart that are neither: the demo's own.
+        let demo = backends::start().unwrap();
+        for (port, address) in [("9004", demo.grpc), ("9005", demo.tcp), ("9006", demo.udp)] {
+            ports.push((port.to_owned(), address.port().to_string()));
         }
         Self { v1, v2, flaky, unready, ports }
     }

@@ -35,7 +35,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  ringway demo                        try it: a gateway, three backends and curl lines to paste
+  ringway demo                        try it: a gateway, its backends and lines to paste
   ringway check k8s/                  find every mistake in a directory of YAML, offline
   ringway run k8s/                    serve it; edited files take effect at once
   ringway run k8s/ --cores 2-5        four shards, pinned to cores 2, 3, 4 and 5
@@ -51,7 +51,7 @@ pub enum Command {
     /// Serve the Gateway API objects of YAML files and directories
     #[command(after_help = run::EXAMPLES)]
     Run(Box<RunArgs>),
-    /// Serve the quickstart with backends of its own, and print curl lines to try
+    /// Serve the quickstart with backends of its own, and print lines to try
     #[command(after_help = "Ctrl-C drains and prints the latency of every shard.")]
     Demo(Box<ServeArgs>),
     /// Validate YAML offline: every mistake, with file, line, column and what is allowed

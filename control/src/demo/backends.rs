@@ -1,12 +1,13 @@
-//! The demo's three backends, on a thread of their own.
+//! The demo's backends, on a thread of their own.
 //!
-//! `v1` and `v2` answer every request with what they saw, as JSON. `flaky` misbehaves as the query
-//! asks, byte by byte, so it speaks plain sockets. They are for trying things out on loopback, not
-//! for load. Invariant: they listen before [`start`] returns.
+//! `v1` and `v2` answer every request with what they saw, as JSON, and speak WebSocket where a request
+//! asks for it. `flaky` misbehaves as the query asks, byte by byte, so it speaks plain sockets. Beside
+//! them stand one for gRPC, a TCP echo and one for UDP. They are for trying things out on loopback,
+//! not for load. Invariant: they listen before [`start`] returns.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener, UdpSocket as StdDatagram};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -18,25 +19,58 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+
+use super::{dns, grpc, websocket};
 
 /// Longest time that `?delay_ms=` waits.
 pub const DELAY_MAX: Duration = Duration::from_secs(60);
 /// Longest request head that `flaky` reads (bytes).
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 
+/// Where the backends listen: all on TCP, but the last on UDP.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// HTTP/1.1, and says so.
+    pub v1: SocketAddr,
+    /// The same under another name.
+    pub v2: SocketAddr,
+    /// HTTP/1.1 as the query asks.
+    pub flaky: SocketAddr,
+    /// gRPC over HTTP/2 without TLS.
+    pub grpc: SocketAddr,
+    /// Sends bytes back.
+    pub tcp: SocketAddr,
+    /// Answers DNS queries, and sends other datagrams back.
+    pub udp: SocketAddr,
+}
+
+/// The sockets of the backends, before anything is served.
+struct Sockets {
+    tcp: [StdListener; 5],
+    udp: StdDatagram,
+}
+
 /// Starts the backends; they run until the process ends.
 ///
 /// # Errors
 /// No port or thread could be had.
-pub fn start() -> io::Result<[SocketAddr; 3]> {
-    let listeners = [listen()?, listen()?, listen()?];
-    let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); 3];
-    for (address, listener) in addresses.iter_mut().zip(&listeners) {
-        *address = listener.local_addr()?;
-    }
+pub fn start() -> io::Result<Addresses> {
+    let tcp = [listen()?, listen()?, listen()?, listen()?, listen()?];
+    let udp = StdDatagram::bind((Ipv4Addr::LOCALHOST, 0))?;
+    udp.set_nonblocking(true)?;
+    let [v1, v2, flaky, grpc, echo] = &tcp;
+    let addresses = Addresses {
+        v1: v1.local_addr()?,
+        v2: v2.local_addr()?,
+        flaky: flaky.local_addr()?,
+        grpc: grpc.local_addr()?,
+        tcp: echo.local_addr()?,
+        udp: udp.local_addr()?,
+    };
+    let sockets = Sockets { tcp, udp };
     std::thread::Builder::new().name("demo-backends".to_owned()).spawn(move || {
-        if let Err(error) = serve(listeners) {
+        if let Err(error) = serve(sockets) {
             tracing::error!("the demo's backends have ended: {error}");
         }
     })?;
@@ -49,15 +83,19 @@ fn listen() -> io::Result<StdListener> {
     Ok(listener)
 }
 
-fn serve([v1, v2, flaky]: [StdListener; 3]) -> io::Result<()> {
+fn serve(Sockets { tcp: [v1, v2, flaky, grpc, echo], udp }: Sockets) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let (v1, v2) = (TcpListener::from_std(v1)?, TcpListener::from_std(v2)?);
-        let flaky = TcpListener::from_std(flaky)?;
+        let (flaky, grpc) = (TcpListener::from_std(flaky)?, TcpListener::from_std(grpc)?);
+        let (echo, udp) = (TcpListener::from_std(echo)?, UdpSocket::from_std(udp)?);
         tokio::join!(
-            accept(v1, |stream| echo(stream, "v1")),
-            accept(v2, |stream| echo(stream, "v2")),
-            accept(flaky, misbehave)
+            accept(v1, |stream| answer_requests(stream, "v1")),
+            accept(v2, |stream| answer_requests(stream, "v2")),
+            accept(flaky, misbehave),
+            accept(grpc, grpc::serve),
+            accept(echo, send_back),
+            dns::serve(udp)
         );
         Ok(())
     })
@@ -71,6 +109,8 @@ where
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                // Small answers in several writes shall not wait for one another.
+                let _ = stream.set_nodelay(true);
                 tokio::spawn(serve(stream));
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -78,13 +118,22 @@ where
     }
 }
 
-async fn echo(stream: TcpStream, version: &'static str) {
-    let service = service_fn(move |request: Request<Incoming>| async move {
-        Ok::<_, Infallible>(describe(&request, version))
+async fn answer_requests(stream: TcpStream, version: &'static str) {
+    let service = service_fn(move |mut request: Request<Incoming>| async move {
+        let upgraded = websocket::upgrade(&mut request);
+        Ok::<_, Infallible>(upgraded.unwrap_or_else(|| describe(&request, version)))
     });
     let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = serving.await {
+    if let Err(error) = serving.with_upgrades().await {
         tracing::debug!("demo backend {version}: {error}");
+    }
+}
+
+/// Every byte, until the peer ends.
+async fn send_back(mut stream: TcpStream) {
+    let (mut from, mut to) = stream.split();
+    if let Err(error) = tokio::io::copy(&mut from, &mut to).await {
+        tracing::debug!("demo backend tcp: {error}");
     }
 }
 
@@ -211,7 +260,7 @@ mod tests {
 
     #[test]
     fn each_backend_says_which_it_is_and_flaky_does_as_asked() {
-        let [v1, v2, flaky] = start().unwrap();
+        let Addresses { v1, v2, flaky, .. } = start().unwrap();
         assert!(get(v1, "/a?b=c").contains(r#""path":"/a?b=c","version":"v1""#));
         assert!(get(v2, "/").contains(r#""version":"v2""#));
         assert!(get(flaky, "/?status=503").starts_with("HTTP/1.1 503 "));

@@ -192,7 +192,7 @@ fn answer(
 /// Bytes of the body of `/large`: more than all buffers between the two ends.
 pub(crate) const LARGE: usize = 64 * 1024 * 1024;
 
-/// Accepts, greets, and echoes until the peer ends; `/chat` ends after the greeting.
+/// Accepts, greets, and echoes until the peer ends; `/chat` and `?once=1` end after the greeting.
 fn upgraded(
     mut reader: BufReader<TcpStream>,
     mut out: TcpStream,
@@ -202,7 +202,7 @@ fn upgraded(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
           Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello",
     )?;
-    if path == "/chat" {
+    if path == "/chat" || path.ends_with("?once=1") {
         return Ok(());
     }
     let mut block = [0; 1024];
