@@ -174,6 +174,11 @@ fn h2() -> Vec<Limit> {
             "the peer waits until the other side has taken some",
         ),
         limit(
+            "H2_CLIENT_BYTES_MAX",
+            Bytes(l::H2_CLIENT_BYTES_MAX as u64),
+            "never exceeded: the heads, bodies and output that a client's connection can hold",
+        ),
+        limit(
             "H2_CONNECTION_WINDOW_BYTES",
             Bytes(l::H2_CONNECTION_WINDOW_BYTES.into()),
             "the peer waits until the other side has taken some",

@@ -20,7 +20,10 @@ use proxy::h1;
 use proxy::h2::hpack::Block;
 use proxy::h2::{Connection, ConnectionError, ErrorCode, Event, Message, StreamId};
 use proxy::http::{Method, ResponseHead};
-use proxy::limits::{H2_OUTPUT_BYTES_MAX, H2_STREAMS_MAX};
+use proxy::limits::{
+    H2_CLIENT_BYTES_MAX, H2_CONNECTION_WINDOW_BYTES, H2_HEADS_BYTES_MAX, H2_OUTPUT_BYTES_MAX,
+    H2_STREAM_WINDOW_BYTES, H2_STREAMS_MAX,
+};
 use runtime::Abort;
 
 use self::stream::Stream;
@@ -41,6 +44,8 @@ pub(crate) struct State<M: Message> {
     pub(crate) engine: Connection<M>,
     /// By identifier.
     streams: Vec<(StreamId, Box<Slot<M>>)>,
+    /// Memory of all their bodies (bytes).
+    bodies: usize,
     #[allow(clippy::vec_box, reason = "moved in and out as a pointer for every stream")]
     spare: Vec<Box<Slot<M>>>,
     /// Heads whose memory the next ones take (client).
@@ -101,6 +106,8 @@ struct Slot<M> {
     heads: VecDeque<Box<M>>,
     /// Body bytes that nobody has taken yet.
     body: Vec<u8>,
+    /// Memory of its body, taken or not (bytes).
+    memory: usize,
     trailers: Vec<u8>,
     /// The peer's message is whole.
     whole: bool,
@@ -143,6 +150,7 @@ impl<M> Default for Slot<M> {
             waker: None,
             heads: VecDeque::new(),
             body: Vec::new(),
+            memory: 0,
             trailers: Vec::new(),
             whole: false,
             end: None,
@@ -157,6 +165,7 @@ impl<M: Message> Shared<M> {
             state: RefCell::new(State {
                 engine,
                 streams: Vec::new(),
+                bodies: 0,
                 spare: Vec::new(),
                 spare_heads: Vec::new(),
                 room: VecDeque::new(),
@@ -367,8 +376,9 @@ impl<M: Message> State<M> {
         match event {
             Event::Data { stream, range, end } => {
                 self.clock.signs = 0;
-                if let Some(slot) = self.slot(stream) {
-                    slot.body.extend_from_slice(&input[range]);
+                let at = self.find(stream);
+                if let Some((_, slot)) = at.and_then(|at| self.streams.get_mut(at)) {
+                    self.bodies += slot.put(&input[range]);
                     slot.whole |= end;
                     slot.wake();
                 }
@@ -480,11 +490,16 @@ impl<M: Message> State<M> {
         self.engine.forget(id);
         let Some(at) = self.find(id) else { return };
         let (_, mut slot) = self.streams.remove(at);
+        self.bodies -= std::mem::take(&mut slot.memory);
         if self.spare.len() < SPARE_MAX && slot.body.capacity() <= SPARE_BODY_BYTES_MAX {
             slot.clear();
+            slot.memory = slot.body.capacity();
+            self.bodies += slot.memory;
             self.spare.push(slot);
         }
         if self.streams.is_empty() {
+            let dropped = self.spare.iter().skip(1).map(|slot| slot.memory).sum::<usize>();
+            self.bodies -= dropped;
             self.spare.truncate(1);
             self.spare_heads.truncate(1);
         }
@@ -492,6 +507,20 @@ impl<M: Message> State<M> {
             self.clock.deadline.set_for_reading(now + self.clock.idle);
         }
         self.rest();
+    }
+
+    /// Takes what has arrived of a stream's body for `body`, which is done with.
+    fn take_body(&mut self, id: StreamId, body: &mut Vec<u8>) -> Option<&mut Slot<M>> {
+        body.clear();
+        let at = self.find(id)?;
+        let (_, slot) = self.streams.get_mut(at)?;
+        if M::SERVER && self.bodies > BODIES_KEPT_BYTES_MAX {
+            let memory = std::mem::take(body).capacity();
+            self.bodies -= memory;
+            slot.memory -= memory;
+        }
+        std::mem::swap(body, &mut slot.body);
+        Some(slot)
     }
 
     /// Lets whoever receives see that nothing is left to be done.
@@ -507,6 +536,20 @@ impl<M> Slot<M> {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+
+    /// Adds to the body; returns how much memory that took.
+    fn put(&mut self, bytes: &[u8]) -> usize {
+        let body = &mut self.body;
+        let before = body.capacity();
+        if before - body.len() < bytes.len() {
+            // By less than a vector would: what many streams hold is bounded by memory.
+            body.reserve_exact(bytes.len().max(body.len() / GROWTH).max(GROWTH_BYTES_MIN));
+        }
+        body.extend_from_slice(bytes);
+        let grown = self.body.capacity() - before;
+        self.memory += grown;
+        grown
     }
 
     fn clear(&mut self) {
@@ -533,4 +576,22 @@ const IDLE_KEPT_BYTES_MAX: usize = 4 * 1024;
 const SPARE_MAX: usize = 16;
 const SPARE_BODY_BYTES_MAX: usize = 2 * 1024;
 
+/// A client's bodies keep the memory that they are done with up to this, all taken together.
+const BODIES_KEPT_BYTES_MAX: usize = 2 * H2_STREAM_WINDOW_BYTES as usize;
+/// A body that needs more memory gets no more than this part of its length beyond it.
+const GROWTH: usize = 8;
+const GROWTH_BYTES_MIN: usize = 64;
+/// What else a connection of a client holds: HPACK's tables, its streams, a frame that is not whole.
+const REST_BYTES_MAX: usize = 64 * 1024;
+
+// Memory that a body keeps is counted, so all of them take no more than what is kept and what the
+// window lets in; one output is being sent while the next one fills.
+const _: () = assert!(
+    BODIES_KEPT_BYTES_MAX
+        + H2_CONNECTION_WINDOW_BYTES as usize / GROWTH * (GROWTH + 1)
+        + H2_HEADS_BYTES_MAX
+        + 2 * H2_OUTPUT_BYTES_MAX
+        + REST_BYTES_MAX
+        <= H2_CLIENT_BYTES_MAX
+);
 const _: () = assert!(TURN_BYTES_MIN <= H2_OUTPUT_BYTES_MAX);

@@ -226,12 +226,11 @@ impl<R: Runtime, M: Message> Incoming<R, M> {
             if *given > 0 {
                 state.engine.release(stream.id, std::mem::take(given));
             }
-            body.clear();
-            if let Some(slot) = state.slot(stream.id) {
-                std::mem::swap(body, &mut slot.body);
-                if slot.whole && !std::mem::replace(whole, true) {
-                    std::mem::swap(trailers, &mut slot.trailers);
-                }
+            if let Some(slot) = state.take_body(stream.id, body)
+                && slot.whole
+                && !std::mem::replace(whole, true)
+            {
+                std::mem::swap(trailers, &mut slot.trailers);
             }
         });
     }
