@@ -200,12 +200,22 @@ fn note(capture: Option<&Capture>, bytes: &[u8]) {
 }
 
 /// One direction of a tunnel, to its end.
-pub(crate) async fn pipe(from: &mut impl Source, to: &mut impl Drain) -> io::Result<()> {
+pub(crate) async fn pipe(
+    from: &mut impl Source,
+    to: &mut impl Drain,
+    moved: &mut u64,
+) -> io::Result<()> {
     let broken = |_| io::Error::from(io::ErrorKind::ConnectionAborted);
     loop {
         match from.next().map_err(broken)? {
-            Piece::Bytes { bytes, last } => to.write(bytes, last).await?,
-            Piece::Block { block, last } => to.write_block(block, last).await?,
+            Piece::Bytes { bytes, last } => {
+                *moved += bytes.len() as u64;
+                to.write(bytes, last).await?;
+            }
+            Piece::Block { block, last } => {
+                *moved += block.len() as u64;
+                to.write_block(block, last).await?;
+            }
             Piece::Nothing => {
                 to.flush().await?;
                 from.fill().await.map_err(broken)?;

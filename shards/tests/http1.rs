@@ -11,6 +11,7 @@ use std::time::Duration;
 use proxy::epoch::Settings;
 use support::{
     GET, GET_CLOSE, OK, Recorded, World, backends, config, one, read_to_end, read_until, rule,
+    settle,
 };
 
 #[test]
@@ -230,7 +231,8 @@ fn a_websocket_becomes_a_tunnel_and_half_closes() {
                 tap.write(&bytes);
             }
         });
-        let world = World::start(runtime, &one(&backend), Settings::default());
+        let settings = Settings { access_log: true, ..Settings::default() };
+        let mut world = World::start(runtime, &one(&backend), settings);
         let mut client = world.connect();
         client
             .write_all(
@@ -245,6 +247,9 @@ fn a_websocket_becomes_a_tunnel_and_half_closes() {
         assert_eq!(read_until(&mut client, "ping"), "ping");
         client.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(read_to_end(&mut client), "");
+        drop(client);
+        let log = settle(&mut world, 1);
+        assert!(log.contains("\"bytes_in\":4,\"bytes_out\":4,"), "{log}");
         world.stop();
     }
 }

@@ -547,7 +547,8 @@ fn a_websocket_over_a_stream_becomes_an_upgrade_at_the_backend() {
             }
             tap.write(b"last");
         });
-        let world = World::start(runtime, &one(&backend), Settings::default());
+        let settings = Settings { access_log: true, ..Settings::default() };
+        let mut world = World::start(runtime, &one(&backend), settings);
         block_on(async {
             let mut client = connect(&world).await;
             let open = |path: &str| {
@@ -584,6 +585,8 @@ fn a_websocket_over_a_stream_becomes_an_upgrade_at_the_backend() {
         assert!(head.contains("\r\nconnection: upgrade\r\nupgrade: websocket"), "{head}");
         let key = head.split("sec-websocket-key: ").nth(1).unwrap().split("\r\n").next().unwrap();
         assert!(key.len() == 24 && key.ends_with("=="), "{key}");
+        let log = settle(&mut world, 2);
+        assert!(log.contains("\"bytes_in\":1000,\"bytes_out\":1009,"), "{log}");
         world.stop();
     }
 }

@@ -92,7 +92,7 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
             }
             Ended::Switched => {
                 flight.outcome = Outcome::Answered;
-                Box::pin(tunnel::run(self.shard, self.client, upstream)).await;
+                Box::pin(tunnel::run(self.shard, self.client, upstream, self.trace)).await;
                 Next::Drop
             }
             Ended::Answered(fault) => {

@@ -310,7 +310,7 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
             }
             Ended::Switched => {
                 flight.outcome = Outcome::Answered;
-                tunnel::run(self.shard, self.client, upstream).await;
+                tunnel::run(self.shard, self.client, upstream, self.trace).await;
                 Verdict::Done(Next::Drop)
             }
             Ended::Answered(fault) => {
