@@ -13,6 +13,7 @@ mod outcome;
 mod peers;
 mod probe;
 mod process;
+mod protocol;
 mod run;
 mod scale;
 mod soak;

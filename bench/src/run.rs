@@ -1,4 +1,4 @@
-//! `bench run`: one load on any HTTP/1.1 server.
+//! `bench run`: one load on any server of HTTP, gRPC, TCP or UDP.
 //!
 //! Called by `main`, by people and, as a child process, by the other commands. Invariant: exit
 //! status 4 means that the figures must not be used.
@@ -14,14 +14,15 @@ use runtime::cores::CoreId;
 use runtime::{Monoio, Options, Runtime as _};
 
 use crate::load::schedule::Arrival;
-use crate::load::target::Target;
+use crate::load::target::{Target, Wish};
 use crate::load::{self, Expected, Plan};
 use crate::outcome::{self, Outcome, Settings};
+use crate::protocol::Protocol;
 
 /// `bench run`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RunArgs {
-    /// http://HOST:PORT/PATH or https://…, with =WEIGHT to mix several
+    /// http://HOST:PORT/PATH, https, grpc, grpcs, tcp, tls or udp; with =WEIGHT to mix several
     #[arg(required = true, value_name = "URL[=WEIGHT]")]
     urls: Vec<String>,
     /// Requests a second, whatever the answers do (open loop)
@@ -36,6 +37,18 @@ pub(crate) struct RunArgs {
     /// Connections
     #[arg(long, short, default_value_t = 64)]
     connections: usize,
+    /// Requests at once on each connection: streams of HTTP/2, calls of gRPC, datagrams of UDP
+    #[arg(long, short, default_value_t = 1)]
+    streams: usize,
+    /// HTTP/2 for http (prior knowledge) and https (ALPN) URLs
+    #[arg(long)]
+    http2: bool,
+    /// Bytes of a gRPC, TCP or UDP message; TCP and UDP servers must echo it
+    #[arg(long, default_value_t = 64, value_name = "BYTES")]
+    message: usize,
+    /// Resume TLS sessions on new connections [default: every handshake is a full one]
+    #[arg(long)]
+    resume: bool,
     /// Seconds that are measured
     #[arg(long, short, default_value_t = 10.0, value_name = "S")]
     duration: f64,
@@ -63,7 +76,7 @@ pub(crate) struct RunArgs {
     /// Two response headers that must be present and equal, as `a,b`
     #[arg(long, value_name = "NAME,NAME")]
     equal_headers: Option<String>,
-    /// Needed for https URLs: certificates are NOT verified, whoever answers is measured
+    /// Needed for URLs with TLS: certificates are NOT verified, whoever answers is measured
     #[arg(long)]
     insecure: bool,
     /// The run is invalid when the generator itself is later than this at p99
@@ -116,16 +129,30 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn plan(args: &RunArgs) -> anyhow::Result<Plan> {
-    let mut targets = Vec::new();
-    for url in &args.urls {
-        let target = Target::parse(url, &args.headers, args.new_connection_per_request)?;
-        if target.tls.is_some() && !args.insecure {
-            bail!(
-                "{url}: `bench` cannot verify certificates; add --insecure if whoever answers there may be measured"
-            );
-        }
-        targets.push(target.named(&args.headers));
-    }
+    let targets = targets(args)?;
+    let protocol = targets.first().map_or_else(Protocol::default, |target| target.protocol);
+    ensure!(
+        targets.iter().all(|target| target.protocol == protocol),
+        "all URLs of a run must speak one protocol"
+    );
+    let shared = targets.iter().all(|target| target.address == targets[0].address);
+    ensure!(
+        shared || !protocol.is_multiplexed(),
+        "URLs of HTTP/2, gRPC and UDP must share one address"
+    );
+    ensure!(
+        args.streams == 1 || protocol.is_multiplexed(),
+        "--streams is for HTTP/2 (--http2), gRPC and UDP: other connections carry one request at a time"
+    );
+    ensure!((1..=100).contains(&args.streams), "--streams must be 1 to 100");
+    ensure!(
+        !args.new_connection_per_request || !protocol.is_multiplexed(),
+        "--new-connection-per-request is for HTTP/1.1 and TCP"
+    );
+    ensure!(
+        args.message <= if protocol == Protocol::Udp { 65_507 } else { 16 << 20 },
+        "--message is too large: at most 65507 for UDP, 16777216 else"
+    );
     ensure!((1..=60_000).contains(&args.connections), "--connections must be 1 to 60000");
     let rate = args.rate.map(|rate| (rate, args.arrival));
     ensure!(
@@ -133,9 +160,12 @@ fn plan(args: &RunArgs) -> anyhow::Result<Plan> {
         "--rate must be above 0 and at most 10000000"
     );
     Ok(Plan {
+        protocol,
         targets,
         open: rate,
         connections: args.connections,
+        streams: args.streams,
+        resume: args.resume,
         warmup: span("--warmup", args.warmup, true)?,
         duration: span("--duration", args.duration, false)?,
         timeout: span("--timeout", args.timeout, false)?,
@@ -149,6 +179,26 @@ fn plan(args: &RunArgs) -> anyhow::Result<Plan> {
         seed: args.seed,
         keep_intervals: args.output.is_some(),
     })
+}
+
+fn targets(args: &RunArgs) -> anyhow::Result<Vec<Target>> {
+    let wish = Wish {
+        headers: args.headers.clone(),
+        http2: args.http2,
+        close: args.new_connection_per_request,
+        message: args.message,
+    };
+    let mut targets = Vec::new();
+    for url in &args.urls {
+        let target = Target::parse(url, &wish)?;
+        if target.tls.is_some() && !args.insecure {
+            bail!(
+                "{url}: `bench` cannot verify certificates; add --insecure if whoever answers there may be measured"
+            );
+        }
+        targets.push(target.named(&args.headers));
+    }
+    Ok(targets)
 }
 
 fn span(name: &str, seconds: f64, zero: bool) -> anyhow::Result<Duration> {
@@ -171,7 +221,9 @@ fn settings(args: &RunArgs, plan: &Plan, runtime: &str) -> Settings {
     Settings {
         urls: args.urls.clone(),
         loop_kind,
+        protocol: plan.protocol,
         connections: plan.connections,
+        streams: plan.streams,
         new_connection_per_request: plan.new_connection,
         warmup_s: outcome::seconds(plan.warmup),
         duration_s: outcome::seconds(plan.duration),

@@ -1,6 +1,6 @@
-//! Reads one answer and says whether it is the right one.
+//! Reads one answer of HTTP/1.1 and says whether one of any version is the right one.
 //!
-//! Sans I/O. Called by `load::client`. Invariant: an answer is complete exactly once, and bytes
+//! Sans I/O. Called by `load::http1` and, for what is right, by `load::http2`. Invariant: an answer is complete exactly once, and bytes
 //! behind it are a failure (nothing here pipelines).
 
 use crate::http::{self, Body, HEAD_MAX};
@@ -19,20 +19,26 @@ pub(crate) struct Expected {
     pub(crate) equal_fields: Option<(String, String)>,
 }
 
+/// What was received of an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// Its status, once the head is complete.
+    pub(crate) status: u16,
+    /// Body bytes so far.
+    pub(crate) bytes: u64,
+    /// What the two fields that should be equal said, when they differ.
+    differ: Option<String>,
+}
+
 /// An answer on its way in.
 #[derive(Debug)]
 pub(crate) struct Answer {
     part: Part,
     head: Vec<u8>,
-    /// Its status, once the head is complete.
-    pub(crate) status: u16,
-    /// Body bytes so far.
-    pub(crate) bytes: u64,
+    /// What was received of it.
+    pub(crate) received: Received,
     /// The connection ends with it.
     pub(crate) close: bool,
-    half_changed: bool,
-    /// What the two fields said when they differ.
-    pub(crate) fields: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,24 +50,15 @@ enum Part {
 impl Answer {
     /// Nothing has arrived.
     pub(crate) fn new() -> Self {
-        Self {
-            part: Part::Head,
-            head: Vec::new(),
-            status: 0,
-            bytes: 0,
-            close: false,
-            half_changed: false,
-            fields: String::new(),
-        }
+        Self { part: Part::Head, head: Vec::new(), received: Received::default(), close: false }
     }
 
     /// Readies it for the next answer on the connection.
     pub(crate) fn reset(&mut self) {
         self.part = Part::Head;
         self.head.clear();
-        self.bytes = 0;
+        self.received = Received::default();
         self.close = false;
-        self.half_changed = false;
     }
 
     /// Whether the head is complete and a body is expected.
@@ -75,7 +72,7 @@ impl Answer {
             match &mut self.part {
                 Part::Body(body) => {
                     let (used, content) = body.take(bytes).map_err(|_| Failure::Malformed)?;
-                    self.bytes += content;
+                    self.received.bytes += content;
                     if *body != Body::Done {
                         return Ok(false);
                     }
@@ -115,46 +112,62 @@ impl Answer {
     }
 
     fn read_head(&mut self, head: &[u8], expected: &Expected) -> Result<(), Failure> {
-        self.status = http::status(head).map_err(|_| Failure::Malformed)?;
-        if (100..200).contains(&self.status) {
+        let status = http::status(head).map_err(|_| Failure::Malformed)?;
+        if (100..200).contains(&status) {
             return Ok(());
         }
         let framing = http::framing(head).map_err(|_| Failure::Malformed)?;
-        let body = Body::of_response(self.status, framing);
+        let body = Body::of_response(status, framing);
         self.close = framing.close || body == Body::UntilClose;
-        if let Some((one, other)) = &expected.equal_fields {
-            let (one, other) = (http::field(head, one), http::field(head, other));
-            if one.is_none() || one != other {
-                self.half_changed = true;
-                let text = |value: Option<&[u8]>| match value {
-                    Some(value) => String::from_utf8_lossy(value).into_owned(),
-                    None => "(absent)".to_owned(),
-                };
-                self.fields = format!("`{}` against `{}`", text(one), text(other));
-            }
-        }
+        self.received.head(status, expected, |name| http::field(head, name));
         self.part = Part::Body(body);
         Ok(())
     }
+}
 
-    /// Whether a complete answer is right; `learned` is the length of the URL's first one.
+impl Received {
+    /// Takes the final head in: its status, and its fields by name.
+    pub(crate) fn head<'h>(
+        &mut self,
+        status: u16,
+        expected: &Expected,
+        field: impl Fn(&str) -> Option<&'h [u8]>,
+    ) {
+        self.status = status;
+        let Some((one, other)) = &expected.equal_fields else { return };
+        let (one, other) = (field(one), field(other));
+        if one.is_none() || one != other {
+            let text = |value: Option<&[u8]>| match value {
+                Some(value) => String::from_utf8_lossy(value).into_owned(),
+                None => "(absent)".to_owned(),
+            };
+            self.differ = Some(format!("`{}` against `{}`", text(one), text(other)));
+        }
+    }
+
+    /// Whether a complete answer is right, and its body bytes; `learned` is the length of the URL's
+    /// first one.
     pub(crate) fn check(
         &self,
         expected: &Expected,
         learned: &mut Option<u64>,
-    ) -> Result<(), Failure> {
+    ) -> Result<u64, (Failure, String)> {
         let right = expected
             .status
             .map_or_else(|| (200..300).contains(&self.status), |status| status == self.status);
         if !right {
             let tolerated = expected.tolerated.contains(&self.status);
-            return Err(if tolerated { Failure::Tolerated } else { Failure::Status });
+            let kind = if tolerated { Failure::Tolerated } else { Failure::Status };
+            return Err((kind, format!("status {}", self.status)));
         }
         let length = *learned.get_or_insert(expected.bytes.unwrap_or(self.bytes));
         if length != self.bytes {
-            return Err(Failure::Length);
+            return Err((Failure::Length, format!("{} body bytes", self.bytes)));
         }
-        if self.half_changed { Err(Failure::HalfChanged) } else { Ok(()) }
+        match &self.differ {
+            Some(fields) => Err((Failure::HalfChanged, fields.clone())),
+            None => Ok(self.bytes),
+        }
     }
 }
 
@@ -164,6 +177,10 @@ mod tests {
 
     const WIRE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nA: 1\r\nB: 1\r\nContent-Length: 5\r\n\r\nhello";
 
+    fn why(answer: &Answer, expected: &Expected) -> Option<Failure> {
+        answer.received.check(expected, &mut None).err().map(|(kind, _)| kind)
+    }
+
     #[test]
     fn an_answer_cut_anywhere_is_the_same_answer() {
         let expected =
@@ -172,8 +189,9 @@ mod tests {
             let mut answer = Answer::new();
             assert_eq!(answer.feed(&WIRE[..cut], &expected), Ok(false), "cut at {cut}");
             assert_eq!(answer.feed(&WIRE[cut..], &expected), Ok(true), "cut at {cut}");
-            assert_eq!((answer.status, answer.bytes, answer.close), (200, 5, false));
-            assert_eq!(answer.check(&expected, &mut None), Ok(()));
+            let received = &answer.received;
+            assert_eq!((received.status, received.bytes, answer.close), (200, 5, false));
+            assert_eq!(received.check(&expected, &mut None), Ok(5));
         }
     }
 
@@ -182,16 +200,16 @@ mod tests {
         let mut answer = Answer::new();
         let expected = Expected { bytes: Some(6), ..Expected::default() };
         assert_eq!(answer.feed(WIRE, &expected), Ok(true));
-        assert_eq!(answer.check(&expected, &mut None), Err(Failure::Length));
+        assert_eq!(why(&answer, &expected), Some(Failure::Length));
         let teapot = Expected { status: Some(418), ..Expected::default() };
-        assert_eq!(answer.check(&teapot, &mut None), Err(Failure::Status));
+        assert_eq!(why(&answer, &teapot), Some(Failure::Status));
         let tolerant = Expected { tolerated: vec![200], ..teapot };
-        assert_eq!(answer.check(&tolerant, &mut None), Err(Failure::Tolerated));
+        assert_eq!(why(&answer, &tolerant), Some(Failure::Tolerated));
         answer.reset();
         let fields =
             Expected { equal_fields: Some(("a".into(), "c".into())), ..Expected::default() };
         assert_eq!(answer.feed(WIRE, &fields), Ok(true));
-        assert_eq!(answer.check(&fields, &mut None), Err(Failure::HalfChanged));
+        assert_eq!(why(&answer, &fields), Some(Failure::HalfChanged));
         answer.reset();
         assert_eq!(answer.feed(b"HTTP/1.1 204 No\r\n\r\nx", &expected), Err(Failure::Malformed));
     }
@@ -201,7 +219,7 @@ mod tests {
         let mut answer = Answer::new();
         let expected = Expected::default();
         assert_eq!(answer.feed(b"HTTP/1.1 200 OK\r\n\r\nabc", &expected), Ok(false));
-        assert_eq!((answer.end(), answer.bytes), (Ok(()), 3));
+        assert_eq!((answer.end(), answer.received.bytes), (Ok(()), 3));
         answer.reset();
         assert_eq!(
             answer.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", &expected),

@@ -1,4 +1,5 @@
-//! Which connection sends what, and when: the heart of the open loop.
+//! Which slot sends what, and when: the heart of the open loop. A slot is a connection, or one of the
+//! requests that a connection carries at once.
 //!
 //! A request that becomes due goes to the connection that has been idle longest, else it waits in
 //! one queue; its latency counts from when it was due in either case. Called by `load::client` and
@@ -30,7 +31,7 @@ pub(crate) struct Job {
     pub(crate) waited: bool,
 }
 
-/// One connection as the engine sees it.
+/// One connection, or one of its streams, as the engine sees it.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     job: Option<Job>,
@@ -39,6 +40,24 @@ pub(crate) struct Slot {
     pub(crate) running: Option<(u64, Option<Abort>)>,
     /// Its current request took too long.
     pub(crate) timed_out: bool,
+    /// What came of its current request, from whoever receives for several.
+    answer: Option<Result<u64, Failed>>,
+}
+
+/// A failure in kind and words.
+pub(crate) type Failed = (Failure, String);
+
+impl Slot {
+    /// Its current request has lasted too long.
+    fn give_up(&mut self) {
+        self.timed_out = true;
+        if let Some((_, Some(abort))) = &self.running {
+            abort.abort();
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
 }
 
 /// All that the tasks of a run share (on one thread).
@@ -118,15 +137,27 @@ impl Engine {
         for _ in 0..waiting {
             self.record.failed(u64::MAX, Failure::Unsent, || "still waiting at the end".to_owned());
         }
-        for slot in &mut self.slots {
-            if let Some((_, abort)) = slot.running.take() {
-                slot.timed_out = true;
-                if let Some(abort) = abort {
-                    abort.abort();
-                }
-            }
+        for slot in self.slots.iter_mut().filter(|slot| slot.running.is_some()) {
+            slot.give_up();
         }
         self.finish();
+    }
+
+    /// Gives up requests that were sent before `sent`.
+    pub(crate) fn give_up(&mut self, sent: u64) {
+        let late = |slot: &&mut Slot| slot.running.as_ref().is_some_and(|(at, _)| *at < sent);
+        for slot in self.slots.iter_mut().filter(late) {
+            slot.give_up();
+        }
+    }
+
+    /// Says what came of the current request of slot `index`.
+    pub(crate) fn deliver(&mut self, index: usize, answer: Result<u64, Failed>) {
+        let slot = &mut self.slots[index];
+        slot.answer = Some(answer);
+        if let Some(waker) = slot.waker.take() {
+            waker.wake();
+        }
     }
 
     fn wake_all(&mut self) {
@@ -242,16 +273,41 @@ impl Future for Next<'_> {
     }
 }
 
+/// Waits for what comes of the request of slot `index`, at most until it is given up.
+pub(crate) struct Delivered<'a> {
+    /// The run.
+    pub(crate) engine: &'a std::cell::RefCell<Engine>,
+    /// Which slot.
+    pub(crate) index: usize,
+}
+
+impl Future for Delivered<'_> {
+    type Output = Result<u64, Failed>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<u64, Failed>> {
+        let slot = &mut self.engine.borrow_mut().slots[self.index];
+        if let Some(answer) = slot.answer.take() {
+            return Poll::Ready(answer);
+        }
+        if slot.timed_out {
+            return Poll::Ready(Err((Failure::Timeout, "no answer in time".to_owned())));
+        }
+        slot.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::load::schedule::Arrival;
+    use crate::load::target::Wish;
 
     fn engine(connections: usize, weights: &[u32]) -> Engine {
         let targets: Vec<Target> = weights
             .iter()
             .map(|weight| {
-                Target::parse(&format!("http://127.0.0.1/={weight}"), &[], false).unwrap()
+                Target::parse(&format!("http://127.0.0.1/={weight}"), &Wish::default()).unwrap()
             })
             .collect();
         let schedule = Schedule::new(1e9 / 10.0, Arrival::Constant, 1_000, 1);

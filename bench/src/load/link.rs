@@ -1,10 +1,12 @@
 //! One client connection, plain or TLS, on whatever backend the generator runs.
 //!
-//! Knows bytes, not HTTP. Called by `load::client`. Invariant: sending and receiving on a plain
-//! connection copies and allocates nothing.
+//! Knows bytes, not HTTP. Called by the protocols of `load`. Invariant: sending and receiving on a
+//! plain connection copies and allocates nothing; no borrow of a session lives across an await.
 
+use std::cell::RefCell;
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use runtime::{Abort, Runtime, Sink as _, Size, Stream as _};
@@ -15,22 +17,36 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
 use crate::load::record::Failure;
+use crate::protocol::Protocol;
 
-/// A connection and what TLS needs.
+/// A connection.
 pub(crate) struct Link<R: Runtime> {
-    sink: R::Sink,
-    stream: R::Stream,
-    tls: Option<Box<Tls>>,
+    /// Towards the server.
+    pub(crate) outgoing: Outgoing<R>,
+    /// From the server.
+    pub(crate) incoming: Incoming<R>,
 }
 
-struct Tls {
-    session: ClientConnection,
-    plain: Vec<u8>,
-    out: Vec<u8>,
+/// The half that sends.
+pub(crate) struct Outgoing<R: Runtime> {
+    sink: R::Sink,
+    tls: Option<Session>,
+    records: Vec<u8>,
 }
+
+/// The half that receives.
+pub(crate) struct Incoming<R: Runtime> {
+    stream: R::Stream,
+    tls: Option<Session>,
+    plain: Vec<u8>,
+}
+
+type Session = Rc<RefCell<ClientConnection>>;
 
 /// How much plaintext is taken at once.
 const PLAIN: usize = 64 * 1024;
+/// How much is given to a session before its records are sent.
+const PIECE: usize = 32 * 1024;
 
 impl<R: Runtime> Link<R> {
     /// Connects, and completes the handshake when `tls` names a server.
@@ -40,7 +56,10 @@ impl<R: Runtime> Link<R> {
     ) -> Result<Self, (Failure, io::Error)> {
         let connected = R::connect(address).await;
         let (sink, stream) = connected.map_err(|error| (Failure::Connect, error))?;
-        let mut link = Self { sink, stream, tls: None };
+        let mut link = Self {
+            outgoing: Outgoing { sink, tls: None, records: Vec::new() },
+            incoming: Incoming { stream, tls: None, plain: Vec::new() },
+        };
         if let Some((config, name)) = tls {
             link.handshake(config, name).await.map_err(|error| (Failure::Tls, error))?;
         }
@@ -50,37 +69,69 @@ impl<R: Runtime> Link<R> {
     async fn handshake(&mut self, config: &Arc<ClientConfig>, name: &str) -> io::Result<()> {
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
-        let mut tls = Box::new(Tls { session, plain: vec![0; PLAIN], out: Vec::new() });
+        let session = Rc::new(RefCell::new(session));
+        self.outgoing.tls = Some(Rc::clone(&session));
+        self.incoming.tls = Some(Rc::clone(&session));
+        self.incoming.plain = vec![0; PLAIN];
         loop {
-            flush::<R>(&mut tls, &mut self.sink).await?;
-            if !tls.session.is_handshaking() {
+            self.outgoing.flush().await?;
+            if !session.borrow().is_handshaking() {
                 break;
             }
-            let block = self.stream.recv(Size::Small).await?;
+            let block = self.incoming.stream.recv(Size::Small).await?;
             if block.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            take_in(&mut tls.session, &block)?;
+            take_in(&mut session.borrow_mut(), &block)?;
         }
-        self.tls = Some(tls);
+        let wanted = config.alpn_protocols.first().map(Vec::as_slice);
+        let chosen = session.borrow().alpn_protocol().map(<[u8]>::to_vec);
+        if wanted == Some(b"h2") && chosen.as_deref() != wanted {
+            return Err(io::Error::other("the server did not choose h2 by ALPN"));
+        }
         Ok(())
     }
 
     /// Ends both halves from elsewhere.
     pub(crate) fn abort_handle(&self) -> Abort {
-        self.stream.abort_handle()
+        self.incoming.stream.abort_handle()
     }
+}
 
-    /// Sends all of `request` and gives it back.
-    pub(crate) async fn send(&mut self, request: Vec<u8>) -> io::Result<Vec<u8>> {
-        let Some(tls) = &mut self.tls else {
-            return self.sink.send(request).await;
+impl<R: Runtime> Outgoing<R> {
+    /// Sends all of `bytes` and gives the memory back.
+    pub(crate) async fn send(&mut self, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        let Some(tls) = &self.tls else {
+            return self.sink.send(bytes).await;
         };
-        tls.session.writer().write_all(&request)?;
-        flush::<R>(tls, &mut self.sink).await?;
-        Ok(request)
+        let tls = Rc::clone(tls);
+        // The session holds little that is not sent yet.
+        for piece in bytes.chunks(PIECE) {
+            tls.borrow_mut().writer().write_all(piece)?;
+            self.flush().await?;
+        }
+        Ok(bytes)
     }
 
+    async fn flush(&mut self) -> io::Result<()> {
+        loop {
+            let Some(tls) = &self.tls else { return Ok(()) };
+            self.records.clear();
+            {
+                let mut session = tls.borrow_mut();
+                while session.wants_write() {
+                    session.write_tls(&mut self.records)?;
+                }
+            }
+            if self.records.is_empty() {
+                return Ok(());
+            }
+            self.records = self.sink.send(std::mem::take(&mut self.records)).await?;
+        }
+    }
+}
+
+impl<R: Runtime> Incoming<R> {
     /// Hands what arrived to `take`; nothing when the peer has closed.
     pub(crate) async fn recv<T>(
         &mut self,
@@ -88,10 +139,10 @@ impl<R: Runtime> Link<R> {
         mut take: impl FnMut(&[u8]) -> T,
     ) -> io::Result<Option<T>> {
         loop {
-            if let Some(tls) = &mut self.tls {
-                match tls.session.reader().read(&mut tls.plain) {
+            if let Some(tls) = &self.tls {
+                match tls.borrow_mut().reader().read(&mut self.plain) {
                     Ok(0) => return Ok(None),
-                    Ok(n) => return Ok(Some(take(&tls.plain[..n]))),
+                    Ok(n) => return Ok(Some(take(&self.plain[..n]))),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return Err(error),
                 }
@@ -100,9 +151,9 @@ impl<R: Runtime> Link<R> {
             if block.is_empty() {
                 return Ok(None);
             }
-            match &mut self.tls {
+            match &self.tls {
                 None => return Ok(Some(take(&block))),
-                Some(tls) => take_in(&mut tls.session, &block)?,
+                Some(tls) => take_in(&mut tls.borrow_mut(), &block)?,
             }
         }
     }
@@ -117,25 +168,23 @@ fn take_in(session: &mut ClientConnection, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-async fn flush<R: Runtime>(tls: &mut Tls, sink: &mut R::Sink) -> io::Result<()> {
-    while tls.session.wants_write() {
-        tls.out.clear();
-        tls.session.write_tls(&mut tls.out)?;
-        tls.out = sink.send(std::mem::take(&mut tls.out)).await?;
-    }
-    Ok(())
-}
-
-/// A client that accepts every certificate and resumes no session: it measures, it trusts nobody.
-pub(crate) fn client_config() -> anyhow::Result<Arc<ClientConfig>> {
+/// A client that accepts every certificate: it measures, it trusts nobody. Without `resume` every
+/// handshake is a full one.
+pub(crate) fn client_config(protocol: Protocol, resume: bool) -> anyhow::Result<Arc<ClientConfig>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
         .with_no_client_auth();
-    config.resumption = Resumption::disabled();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if !resume {
+        config.resumption = Resumption::disabled();
+    }
+    config.alpn_protocols = match protocol {
+        Protocol::Http1 => vec![b"http/1.1".to_vec()],
+        Protocol::Http2 | Protocol::Grpc => vec![b"h2".to_vec()],
+        Protocol::Tcp | Protocol::Udp => Vec::new(),
+    };
     Ok(Arc::new(config))
 }
 

@@ -6,7 +6,12 @@
 
 mod answer;
 mod client;
+mod datagram;
+mod echo;
 mod engine;
+mod http1;
+mod http2;
+mod kept;
 mod link;
 pub(crate) mod record;
 pub(crate) mod schedule;
@@ -24,21 +29,32 @@ use rustix::time::{
 };
 
 pub(crate) use self::answer::Expected;
-use self::client::{Client, Orders};
+use self::client::{Client, Exchange, Orders};
+use self::datagram::{Datagrams, Hub};
+use self::echo::Echo;
 use self::engine::Engine;
+use self::http1::Http1;
+use self::http2::{Channel, Stream};
 use self::record::Record;
 use self::schedule::{Arrival, Schedule};
 use self::target::Target;
+use crate::protocol::Protocol;
 
 /// A run as it was asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    /// What is spoken.
+    pub(crate) protocol: Protocol,
     /// The URLs.
     pub(crate) targets: Vec<Target>,
     /// Requests a second and their spacing; unset is the closed loop.
     pub(crate) open: Option<(f64, Arrival)>,
     /// Connections.
     pub(crate) connections: usize,
+    /// Requests at once on each.
+    pub(crate) streams: usize,
+    /// TLS sessions are resumed.
+    pub(crate) resume: bool,
     /// Not measured, at the start.
     pub(crate) warmup: Duration,
     /// Measured.
@@ -58,10 +74,11 @@ pub(crate) struct Plan {
 /// Runs `plan` to its end on backend `R`.
 pub(crate) fn run<R: Runtime>(plan: &Plan, options: &Options) -> anyhow::Result<Record> {
     let tls = match plan.targets.iter().any(|target| target.tls.is_some()) {
-        true => Some(link::client_config()?),
+        true => Some(link::client_config(plan.protocol, plan.resume)?),
         false => None,
     };
     let orders = Rc::new(Orders {
+        protocol: plan.protocol,
         targets: plan.targets.clone(),
         tls,
         expected: plan.expected.clone(),
@@ -79,7 +96,7 @@ fn prepare(plan: &Plan) -> Engine {
     let end = (plan.warmup + plan.duration).as_nanos() as u64;
     let schedule = plan.open.map(|(rate, arrival)| Schedule::new(rate, arrival, end, plan.seed));
     let record = Record::new((warmup, end), plan.keep_intervals);
-    Engine::new(schedule, &plan.targets, plan.connections, end, record)
+    Engine::new(schedule, &plan.targets, plan.slots(), end, record)
 }
 
 /// Clients may take so long to connect before the start.
@@ -90,11 +107,9 @@ async fn conduct<R: Runtime>(
     orders: Rc<Orders>,
     engine: Rc<RefCell<Engine>>,
 ) -> anyhow::Result<()> {
-    for index in 0..plan.connections {
-        R::spawn(Client::<R>::new(index, Rc::clone(&orders), Rc::clone(&engine)).run());
-    }
+    start::<R>(plan, &orders, &engine)?;
     let limit = R::now() + SETTLE_MAX;
-    while engine.borrow().settled < plan.connections && R::now() < limit {
+    while engine.borrow().settled < plan.slots() && R::now() < limit {
         R::sleep_until(R::now() + Duration::from_millis(2)).await;
     }
     engine.borrow_mut().begin();
@@ -109,6 +124,72 @@ async fn conduct<R: Runtime>(
     let now = engine.now();
     engine.record.turn(now);
     Ok(())
+}
+
+impl Plan {
+    /// Requests that may be under way at once.
+    fn slots(&self) -> usize {
+        self.connections * self.streams
+    }
+}
+
+/// Starts a client for every slot.
+fn start<R: Runtime>(
+    plan: &Plan,
+    orders: &Rc<Orders>,
+    engine: &Rc<RefCell<Engine>>,
+) -> anyhow::Result<()> {
+    let both = || (Rc::clone(orders), Rc::clone(engine));
+    match plan.protocol {
+        Protocol::Http1 => clients::<R, _>(plan, both, |index| {
+            let (orders, engine) = both();
+            Http1::<R>::new(index, orders, engine)
+        }),
+        Protocol::Tcp => clients::<R, _>(plan, both, |index| {
+            let (orders, engine) = both();
+            Echo::<R>::new(index, orders, engine)
+        }),
+        Protocol::Http2 | Protocol::Grpc => {
+            let channels: Vec<_> = (0..plan.connections)
+                .map(|_| {
+                    let (orders, engine) = both();
+                    Channel::new(orders, engine)
+                })
+                .collect();
+            for channel in &channels {
+                R::spawn(Rc::clone(channel).keep::<R>());
+            }
+            clients::<R, _>(plan, both, |index| {
+                Stream::<R>::new(index, Rc::clone(&channels[index % plan.connections]))
+            });
+        }
+        Protocol::Udp => {
+            let (orders, engine) = both();
+            let hub = Hub::new(orders, engine, plan.connections, plan.slots())
+                .context("cannot open UDP sockets")?;
+            let receiver = Rc::clone(&hub);
+            R::spawn(async move {
+                if let Err(error) = receiver.receive::<R>().await {
+                    eprintln!("error: receiving datagrams: {error:#}");
+                }
+            });
+            clients::<R, _>(plan, both, |index| {
+                Datagrams::new(index, Rc::clone(&hub), index % plan.connections)
+            });
+        }
+    }
+    Ok(())
+}
+
+fn clients<R: Runtime, X: Exchange + 'static>(
+    plan: &Plan,
+    both: impl Fn() -> (Rc<Orders>, Rc<RefCell<Engine>>),
+    exchange: impl Fn(usize) -> X,
+) {
+    for index in 0..plan.slots() {
+        let (orders, engine) = both();
+        R::spawn(Client { index, orders, engine, exchange: exchange(index) }.run());
+    }
 }
 
 /// Hands out requests as they become due, woken by a timerfd to the microsecond.
@@ -163,13 +244,6 @@ async fn watch<R: Runtime>(engine: Rc<RefCell<Engine>>, timeout: Duration) {
             engine.record.turn(now);
             turned = now;
         }
-        for slot in &mut engine.slots {
-            if slot.running.as_ref().is_some_and(|(since, _)| now - since > timeout) {
-                slot.timed_out = true;
-                if let Some((_, Some(abort))) = &slot.running {
-                    abort.abort();
-                }
-            }
-        }
+        engine.give_up(now.saturating_sub(timeout));
     }
 }

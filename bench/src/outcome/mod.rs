@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::files::write_all;
 use crate::load::Plan;
 use crate::load::record::{Failure, Record};
+use crate::protocol::Protocol;
 
 /// A run must achieve this share of its schedule.
 const ACHIEVED_MIN: f64 = 0.99;
@@ -27,8 +28,12 @@ pub(crate) struct Settings {
     pub(crate) urls: Vec<String>,
     /// `open, poisson, 1000/s` or `closed`.
     pub(crate) loop_kind: String,
+    /// What was spoken.
+    pub(crate) protocol: Protocol,
     /// Connections.
     pub(crate) connections: usize,
+    /// Requests at once on each.
+    pub(crate) streams: usize,
     /// Whether every request opened a connection.
     pub(crate) new_connection_per_request: bool,
     /// Seconds not measured.
@@ -154,10 +159,15 @@ impl Outcome {
     pub(crate) fn table(&self) -> String {
         let mut out = String::new();
         let settings = &self.settings;
-        let per = if settings.new_connection_per_request { ", one request each" } else { "" };
+        let per = match (settings.new_connection_per_request, settings.streams) {
+            (true, _) => ", one request each".to_owned(),
+            (false, 1) => String::new(),
+            (false, streams) => format!(" with {streams} requests at once on each"),
+        };
         let _ = writeln!(
             out,
-            "{} on {} connections{per}, {} s after {} s warm-up, {}",
+            "{}, {} on {} connections{per}, {} s after {} s warm-up, {}",
+            settings.protocol.name(),
             settings.loop_kind,
             settings.connections,
             settings.duration_s,
@@ -234,9 +244,12 @@ pub(crate) mod tests {
 
     pub(crate) fn plan(rate: f64) -> Plan {
         Plan {
+            protocol: Protocol::Http1,
             targets: Vec::new(),
             open: Some((rate, Arrival::Poisson)),
             connections: 4,
+            streams: 1,
+            resume: false,
             warmup: Duration::ZERO,
             duration: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
@@ -251,7 +264,9 @@ pub(crate) mod tests {
         Settings {
             urls: vec!["http://127.0.0.1/<s>&".to_owned()],
             loop_kind: "open, poisson, 1000/s".to_owned(),
+            protocol: Protocol::Http1,
             connections: 4,
+            streams: 1,
             new_connection_per_request: false,
             warmup_s: 0.0,
             duration_s: 1.0,

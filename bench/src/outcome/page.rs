@@ -73,7 +73,9 @@ fn settings(out: &mut String, outcome: &Outcome) {
         row("URL", url);
     }
     row("loop", &settings.loop_kind);
+    row("protocol", settings.protocol.name());
     row("connections", &settings.connections.to_string());
+    row("requests at once on each", &settings.streams.to_string());
     row(
         "new connection per request",
         if settings.new_connection_per_request { "yes" } else { "no" },
