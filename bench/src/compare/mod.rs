@@ -4,6 +4,7 @@
 //! ratios are taken within rounds, so that a slow phase of the machine hits both sides.
 
 mod report;
+mod scenario;
 pub(crate) mod stats;
 
 use std::fs;
@@ -13,55 +14,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum as _};
 use serde::Serialize;
 
 use self::report::Report;
+use self::scenario::{Scenario, load_arguments};
 use crate::outcome::Outcome;
-use crate::peers::{self, Certificate, Kind, PREFIXES, Protocol, Setup};
+use crate::peers::{self, Certificate, Kind, Setup};
 use crate::process::{self, Process, TempDir, cpu, netns};
-
-/// What is asked of the gateways.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Scenario {
-    /// 128-byte answers on kept connections
-    Small,
-    /// 64 KiB answers
-    #[value(name = "64k")]
-    #[serde(rename = "64k")]
-    Bodies64k,
-    /// 1 MiB answers
-    #[value(name = "1m")]
-    #[serde(rename = "1m")]
-    Bodies1m,
-    /// A new client connection for every small request
-    Churn,
-    /// A full TLS 1.3 handshake for every small request
-    Tls,
-}
-
-impl Scenario {
-    fn file(self) -> &'static str {
-        match self {
-            Self::Small | Self::Churn | Self::Tls => "s",
-            Self::Bodies64k => "64k",
-            Self::Bodies1m => "1m",
-        }
-    }
-
-    fn connections(self) -> usize {
-        match self {
-            Self::Small | Self::Churn => 64,
-            Self::Bodies64k | Self::Tls => 32,
-            Self::Bodies1m => 8,
-        }
-    }
-
-    fn opens_connections(self) -> bool {
-        matches!(self, Self::Churn | Self::Tls)
-    }
-}
 
 /// `bench compare`.
 #[derive(Args, Clone, Debug)]
@@ -69,14 +29,20 @@ pub(crate) struct CompareArgs {
     /// How often every gateway is measured; intervals need at least 5
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// Client connections [default: 64, 32 for 64k and tls, 8 for 1m]
+    /// Client connections [default: 64; 32 for 64k and tls; 8 for 1m, HTTP/2 and gRPC]
     #[arg(long)]
     connections: Option<usize>,
+    /// Requests at once on each [default: 1; 100 for HTTP/2 and gRPC, 4 for UDP]
+    #[arg(long)]
+    streams: Option<usize>,
+    /// Bytes of a gRPC, TCP or UDP message
+    #[arg(long, default_value_t = 64, value_name = "BYTES")]
+    message: usize,
     /// What is asked of the gateways
     #[arg(long, value_enum, default_value = "small")]
     scenario: Scenario,
     /// The gateways to compare with
-    #[arg(long, value_delimiter = ',', default_value = "haproxy,nginx")]
+    #[arg(long, value_delimiter = ',', default_value = "haproxy,nginx,envoy")]
     peers: Vec<String>,
     /// The ringway runtimes to compare
     #[arg(long, value_delimiter = ',', default_value = "monoio,epoll")]
@@ -173,7 +139,7 @@ fn entries(args: &CompareArgs) -> anyhow::Result<Vec<Kind>> {
         kinds.push(Kind::peer(peer)?);
     }
     let mut said = Vec::new();
-    kinds.retain(|kind| match peers::missing(*kind, Protocol::Http1, &args.ringway) {
+    kinds.retain(|kind| match peers::missing(*kind, args.scenario.protocol(), &args.ringway) {
         None => true,
         Some(text) => {
             if !said.contains(&text) {
@@ -230,17 +196,22 @@ pub(crate) fn start_backend(
 impl Stand {
     fn start(args: &CompareArgs, kinds: &[Kind], directory: &Path) -> anyhow::Result<Self> {
         let [port] = process::free_ports()?;
-        let backend = start_backend(port, Some(args.load_core), &[], directory)?;
-        let certificate = match args.scenario {
-            Scenario::Tls => Some(Certificate::new()?),
-            _ => None,
+        let backend = start_backend(
+            port,
+            Some(args.load_core),
+            &["--protocol", args.scenario.backend()],
+            directory,
+        )?;
+        let certificate = match args.scenario.is_tls() {
+            true => Some(Certificate::new()?),
+            false => None,
         };
         let mut gateways = Vec::new();
         for &kind in kinds {
             let [own] = process::free_ports()?;
             let setup = Setup {
                 directory: directory.join(kind.name()),
-                protocol: Protocol::Http1,
+                protocol: args.scenario.protocol(),
                 port: own,
                 upstream: SocketAddr::from(([127, 0, 0, 1], port)),
                 certificate: certificate.clone(),
@@ -331,46 +302,6 @@ impl Stand {
     }
 }
 
-/// The arguments of one measurement's `bench run`.
-fn load_arguments(args: &CompareArgs, port: u16, round: usize, rate: f64) -> Vec<String> {
-    let scheme = if args.scenario == Scenario::Tls { "https" } else { "http" };
-    let host = round % peers::HOSTS;
-    let prefix = PREFIXES[round % PREFIXES.len()];
-    let connections = args.connections.unwrap_or_else(|| args.scenario.connections());
-    let mut out: Vec<String> =
-        ["run", "--warmup", "0.3", "--timeout", "5"].map(str::to_owned).into();
-    out.push(format!("{scheme}://127.0.0.1:{port}{prefix}{}", args.scenario.file()));
-    out.extend(["--connections".to_owned(), connections.to_string()]);
-    out.extend(["--duration".to_owned(), args.seconds.to_string()]);
-    for header in [
-        format!("Host: h{host}.example.com"),
-        "User-Agent: bench".to_owned(),
-        "Accept: */*".to_owned(),
-        "Accept-Language: en-GB,en;q=0.8".to_owned(),
-        "X-Request-Id: 7b0c6f1e-2f1b-4c58-9d0a-5a1f3f9f6c11".to_owned(),
-        "Cookie: session=0123456789abcdef0123456789abcdef".to_owned(),
-    ] {
-        out.extend(["--header".to_owned(), header]);
-    }
-    if args.scenario.opens_connections() {
-        out.push("--new-connection-per-request".to_owned());
-    }
-    if args.scenario == Scenario::Tls {
-        out.push("--insecure".to_owned());
-    }
-    if rate > 0.0 {
-        out.extend([
-            "--rate".to_owned(),
-            rate.to_string(),
-            "--seed".to_owned(),
-            (round + 1).to_string(),
-        ]);
-    } else {
-        out.push("--closed".to_owned());
-    }
-    out
-}
-
 /// Runs `bench run` as a child and reads its figures, valid or not.
 pub(crate) fn load(arguments: &[String], core: usize, directory: &Path) -> anyhow::Result<Outcome> {
     let mut load = start_load("load", arguments, Some(core), directory)?;
@@ -457,7 +388,7 @@ mod tests {
         args: CompareArgs,
     }
 
-    fn args(words: &[&str]) -> CompareArgs {
+    pub(super) fn args(words: &[&str]) -> CompareArgs {
         Line::parse_from([&["compare"], words].concat()).args
     }
 
@@ -474,18 +405,6 @@ mod tests {
             valid: true,
             steal: 0.0,
         }
-    }
-
-    #[test]
-    fn a_measurement_is_a_run_with_these_arguments() {
-        let small = load_arguments(&args(&[]), 8080, 5, 1_000.0).join(" ");
-        assert!(small.contains("http://127.0.0.1:8080/api/v2/s --connections 64"), "{small}");
-        assert!(small.contains("Host: h5.example.com") && small.ends_with("--rate 1000 --seed 6"));
-        let tls = load_arguments(&args(&["--scenario", "tls"]), 8443, 0, 0.0).join(" ");
-        assert!(
-            tls.contains("https://") && tls.contains("--insecure") && tls.ends_with("--closed")
-        );
-        assert!(tls.contains("--new-connection-per-request"));
     }
 
     #[test]

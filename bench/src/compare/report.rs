@@ -63,6 +63,7 @@ pub(crate) struct Report {
     network: String,
     cores: String,
     connections: usize,
+    streams: usize,
     seconds: f64,
     rounds: usize,
     versions: Vec<(&'static str, String)>,
@@ -87,6 +88,7 @@ impl Report {
                 args.gateway_core, args.load_core
             ),
             connections: args.connections.unwrap_or_else(|| args.scenario.connections()),
+            streams: args.streams.unwrap_or_else(|| args.scenario.streams()),
             seconds: args.seconds,
             rounds: args.rounds,
             versions: kinds
@@ -103,8 +105,14 @@ impl Report {
         let mut out = String::new();
         let _ = writeln!(
             out,
-            "{}; {}; {}. {} connections, {} rounds of {} s, every gateway once a round.\n",
-            self.machine, self.network, self.cores, self.connections, self.rounds, self.seconds
+            "{}; {}; {}. {} connections × {}, {} rounds of {} s, every gateway once a round.\n",
+            self.machine,
+            self.network,
+            self.cores,
+            self.connections,
+            self.streams,
+            self.rounds,
+            self.seconds
         );
         for (name, version) in &self.versions {
             let _ = writeln!(out, "- {name}: {version}");
