@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const CRATES: [&str; 5] = ["runtime", "proxy", "shards", "control", "bench"];
+const CRATES: [&str; 6] = ["runtime", "proxy", "shards", "control", "bench", "fuzz"];
 const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 

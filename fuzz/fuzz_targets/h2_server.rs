@@ -1,0 +1,4 @@
+//! libFuzzer at [`fuzz::h2::server`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::h2::server(input));
