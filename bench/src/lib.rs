@@ -3,6 +3,7 @@
 //! Never part of a gateway. The binary `bench` calls [`main`]. Invariant: everything that a command
 //! starts has ended when the command ends.
 
+mod abuse;
 mod backend;
 mod cluster;
 mod compare;
@@ -76,6 +77,19 @@ enum Command {
     ///
     /// Example: bench soak --minutes 10
     Soak(soak::SoakArgs),
+    /// Abusive connections beside an honest client: who is hurt, and what it costs in memory
+    ///
+    /// Every kind of abuse meets a ringway of its own, with one shard. The honest client is measured
+    /// without the abuse and during it; printed are its failures and latency, how much memory the
+    /// gateway took for what was sent, and how it ended the connections.
+    /// Exit status: 1 when an honest request failed, or when the gateway took more than 4 bytes for a
+    /// byte sent beyond what an idle connection costs, or more than 1 MiB a connection. Latency is
+    /// never judged. To see slow connections end, give them longer than the gateway's time limits.
+    ///
+    /// Example: bench abuse --kinds rapid-reset,hpack-bomb --connections 100
+    ///
+    /// Example: bench abuse --kinds zero-window,slow-head,slow-body --seconds 45
+    Abuse(abuse::AbuseArgs),
 }
 
 /// Runs the command line.
@@ -89,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Cluster(args) => cluster::run(&args),
         Command::Idle(args) => idle::run(&args),
         Command::Soak(args) => soak::run(&args),
+        Command::Abuse(args) => abuse::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

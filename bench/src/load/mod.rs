@@ -12,7 +12,7 @@ mod engine;
 mod http1;
 mod http2;
 mod kept;
-mod link;
+pub(crate) mod link;
 pub(crate) mod record;
 pub(crate) mod schedule;
 pub(crate) mod target;
