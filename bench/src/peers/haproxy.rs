@@ -1,15 +1,22 @@
 //! HAProxy's side of a comparison: one thread, `http-reuse always`, a prefix map of host and path.
 //!
-//! Called by `peers::start`. Invariant: a request that no entry of the map matches gets 404.
+//! Called by `peers::start`. HTTP/2 without TLS is told from HTTP/1 by its first bytes. Invariant: a
+//! request that no entry of the map matches gets 404.
 
 use std::fmt::Write as _;
 
-use super::{HEADER_VALUE, HOSTS, PREFIXES, REQUEST_HEADER, RESPONSE_HEADER, Setup};
+use anyhow::ensure;
+
+use super::{HEADER_VALUE, HOSTS, Protocol, REQUEST_HEADER, RESPONSE_HEADER, Setup};
+
+/// Why it is left out of UDP.
+pub(super) const NO_UDP: &str = "HAProxy relays no UDP";
 
 /// Writes the files; returns the arguments.
 pub(super) fn prepare(setup: &Setup) -> anyhow::Result<Vec<String>> {
+    ensure!(setup.protocol != Protocol::Udp, NO_UDP);
     let file = setup.file("haproxy.cfg", &config(setup))?;
-    setup.file("routes.map", &map())?;
+    setup.file("routes.map", &map(setup.protocol))?;
     if let Some(certificate) = &setup.certificate {
         setup.file("both.pem", &format!("{}{}", certificate.certificate, certificate.key))?;
     }
@@ -18,12 +25,9 @@ pub(super) fn prepare(setup: &Setup) -> anyhow::Result<Vec<String>> {
 
 /// The configuration.
 pub(super) fn config(setup: &Setup) -> String {
-    let directory = setup.directory.display();
-    let tls = match setup.certificate {
-        Some(_) => format!(
-            " ssl crt {directory}/both.pem alpn http/1.1 ssl-min-ver TLSv1.3 no-tls-tickets"
-        ),
-        None => String::new(),
+    let sections = match setup.protocol {
+        Protocol::Http1 | Protocol::Http2 | Protocol::Grpc => http(setup),
+        Protocol::Tcp | Protocol::Udp => stream(setup),
     };
     format!(
         "global
@@ -31,7 +35,24 @@ pub(super) fn config(setup: &Setup) -> String {
     maxconn 9000
     tune.ssl.cachesize 0
 
-defaults
+{sections}"
+    )
+}
+
+fn bind(setup: &Setup) -> String {
+    let (port, directory) = (setup.port, setup.directory.display());
+    let alpn = setup.protocol.alpn().map(|name| format!(" alpn {name}")).unwrap_or_default();
+    match setup.certificate {
+        Some(_) => format!(
+            "bind 0.0.0.0:{port} ssl crt {directory}/both.pem{alpn} ssl-min-ver TLSv1.3 no-tls-tickets"
+        ),
+        None => format!("bind 0.0.0.0:{port}"),
+    }
+}
+
+fn http(setup: &Setup) -> String {
+    format!(
+        "defaults
     mode http
     no log
     http-reuse always
@@ -41,7 +62,7 @@ defaults
     timeout http-keep-alive 75s
 
 frontend in
-    bind 0.0.0.0:{port}{tls}
+    {bind}
     http-request set-header {REQUEST_HEADER} {HEADER_VALUE}
     http-request set-header X-Forwarded-For %[src]
     http-request set-header X-Forwarded-Proto {scheme}
@@ -50,22 +71,45 @@ frontend in
     use_backend %[base,map_beg({directory}/routes.map,nothing)]
 
 backend up
-    server one {upstream}
+    server one {upstream}{proto}
 
 backend nothing
     http-request return status 404
 ",
-        port = setup.port,
-        scheme = if setup.certificate.is_some() { "https" } else { "http" },
+        bind = bind(setup),
+        scheme = setup.scheme(),
+        directory = setup.directory.display(),
+        upstream = setup.upstream,
+        proto = if setup.protocol == Protocol::Grpc { " proto h2" } else { "" },
+    )
+}
+
+fn stream(setup: &Setup) -> String {
+    format!(
+        "defaults
+    mode tcp
+    no log
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+
+frontend in
+    {bind}
+    default_backend up
+
+backend up
+    server one {upstream}
+",
+        bind = bind(setup),
         upstream = setup.upstream,
     )
 }
 
 /// Host and path prefix to backend.
-pub(super) fn map() -> String {
+pub(super) fn map(protocol: Protocol) -> String {
     let mut out = String::new();
     for host in 0..HOSTS {
-        for prefix in PREFIXES {
+        for prefix in protocol.prefixes() {
             let _ = writeln!(out, "h{host}.example.com{prefix} up");
         }
     }

@@ -10,7 +10,10 @@ use std::net::SocketAddr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Certificate, HEADER_VALUE, HOSTS, PREFIXES, REQUEST_HEADER, RESPONSE_HEADER, Setup};
+use super::{
+    Certificate, HEADER_VALUE, HOSTS, PREFIXES, Protocol, REQUEST_HEADER, RESPONSE_HEADER,
+    SERVICES, Setup,
+};
 
 /// Writes the files; returns the arguments.
 pub(super) fn prepare(setup: &Setup, runtime: &str) -> anyhow::Result<Vec<String>> {
@@ -29,46 +32,97 @@ pub(super) fn prepare(setup: &Setup, runtime: &str) -> anyhow::Result<Vec<String
 
 /// All objects.
 pub(super) fn config(setup: &Setup) -> String {
-    let mut out = frame(setup.port, setup.certificate.as_ref());
-    out.push_str(&service("up", setup.upstream));
-    for host in 0..HOSTS {
-        let _ = write!(
-            out,
-            "---
+    let (name, protocol) = listener(setup.protocol, setup.certificate.is_some());
+    let mut out = gateway(setup.port, (name, protocol), setup.certificate.as_ref());
+    let mut port = "port: 80".to_owned();
+    match setup.protocol {
+        Protocol::Grpc => port.push_str(", appProtocol: kubernetes.io/h2c"),
+        Protocol::Udp => port.push_str(", protocol: UDP"),
+        Protocol::Http1 | Protocol::Http2 | Protocol::Tcp => {}
+    }
+    out.push_str(&service_of("up", setup.upstream, &port));
+    match protocol {
+        "TCP" => out.push_str(&stream_route("TCPRoute", "")),
+        "UDP" => out.push_str(&stream_route("UDPRoute", "")),
+        "TLS" => out.push_str(&stream_route("TLSRoute", "  hostnames: [\"*.example.com\"]\n")),
+        _ => (0..HOSTS).for_each(|host| route(&mut out, host, setup.protocol)),
+    }
+    out
+}
+
+/// Name and protocol of the listener. HTTP/2 needs no other than HTTP/1.
+fn listener(protocol: Protocol, tls: bool) -> (&'static str, &'static str) {
+    match protocol {
+        Protocol::Http1 | Protocol::Http2 | Protocol::Grpc if tls => ("https", "HTTPS"),
+        Protocol::Http1 | Protocol::Http2 | Protocol::Grpc => ("http", "HTTP"),
+        Protocol::Tcp if tls => ("tls", "TLS"),
+        Protocol::Tcp => ("tcp", "TCP"),
+        Protocol::Udp => ("udp", "UDP"),
+    }
+}
+
+/// The route of one host.
+fn route(out: &mut String, host: usize, protocol: Protocol) {
+    let grpc = protocol == Protocol::Grpc;
+    let kind = if grpc { "GRPCRoute" } else { "HTTPRoute" };
+    let matched = |prefix: &str| match grpc {
+        true => format!("method: {{ service: {prefix} }}"),
+        false => format!("path: {{ type: PathPrefix, value: {prefix} }}"),
+    };
+    let _ = write!(
+        out,
+        "---
 apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
+kind: {kind}
 metadata: {{ name: h{host}, namespace: bench }}
 spec:
   parentRefs: [{{ name: bench }}]
   hostnames: [h{host}.example.com]
   rules:
 "
-        );
-        for prefix in PREFIXES {
-            let _ = write!(
-                out,
-                "  - matches: [{{ path: {{ type: PathPrefix, value: {prefix} }} }}]
+    );
+    for prefix in if grpc { SERVICES } else { PREFIXES } {
+        let _ = write!(
+            out,
+            "  - matches: [{{ {} }}]
     filters:
     - type: RequestHeaderModifier
       requestHeaderModifier: {{ set: [{{ name: {REQUEST_HEADER}, value: {HEADER_VALUE} }}] }}
     - type: ResponseHeaderModifier
       responseHeaderModifier: {{ set: [{{ name: {RESPONSE_HEADER}, value: {HEADER_VALUE} }}] }}
     backendRefs: [{{ name: up, port: 80 }}]
-"
-            );
-        }
+",
+            matched(prefix)
+        );
     }
-    out
 }
 
-/// A class, a gateway with one listener, and its certificate.
+/// The route of everything that a listener takes. Of TLS, clients must name a host in the handshake.
+fn stream_route(kind: &str, hostnames: &str) -> String {
+    format!(
+        "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: {kind}
+metadata: {{ name: up, namespace: bench }}
+spec:
+  parentRefs: [{{ name: bench }}]
+{hostnames}  rules: [{{ backendRefs: [{{ name: up, port: 80 }}] }}]
+"
+    )
+}
+
+/// A class, a gateway with one HTTP or HTTPS listener, and its certificate.
 pub(crate) fn frame(port: u16, certificate: Option<&Certificate>) -> String {
+    gateway(port, listener(Protocol::Http1, certificate.is_some()), certificate)
+}
+
+fn gateway(port: u16, (name, protocol): (&str, &str), certificate: Option<&Certificate>) -> String {
     let listener = match certificate {
-        None => format!("  - {{ name: http, port: {port}, protocol: HTTP }}\n"),
+        None => format!("  - {{ name: {name}, port: {port}, protocol: {protocol} }}\n"),
         Some(_) => format!(
-            "  - name: https
+            "  - name: {name}
     port: {port}
-    protocol: HTTPS
+    protocol: {protocol}
     tls: {{ mode: Terminate, certificateRefs: [{{ name: certificate }}] }}
 "
         ),
@@ -108,6 +162,10 @@ data:
 
 /// A service of one endpoint.
 pub(crate) fn service(name: &str, endpoint: SocketAddr) -> String {
+    service_of(name, endpoint, "port: 80")
+}
+
+fn service_of(name: &str, endpoint: SocketAddr, port: &str) -> String {
     format!(
         "---
 apiVersion: v1
@@ -117,7 +175,7 @@ metadata:
   namespace: bench
   annotations: {{ ringway.dev/endpoints: \"{endpoint}\" }}
 spec:
-  ports: [{{ port: 80 }}]
+  ports: [{{ {port} }}]
 "
     )
 }
