@@ -15,6 +15,7 @@ pub(super) struct Classes {
     implicit: Option<Arc<str>>,
     bundle_version: Option<Arc<str>>,
     lacks_trust_bundles: bool,
+    lacks_routability: bool,
 }
 
 /// Whether a Gateway of some class is served.
@@ -43,6 +44,7 @@ pub(super) fn plan(snapshot: &Snapshot) -> Classes {
         implicit,
         bundle_version: snapshot.bundle_version.clone(),
         lacks_trust_bundles: snapshot.lacks_trust_bundles,
+        lacks_routability: snapshot.lacks_routability,
     }
 }
 
@@ -91,10 +93,13 @@ impl Classes {
         self.objects.values().map(status).collect()
     }
 
-    /// What is claimed; of a kind that the cluster does not have nothing is.
+    /// What is claimed; of a kind or a field that the cluster does not have nothing is.
     fn features(&self) -> impl Iterator<Item = &'static str> {
-        let lacks = self.lacks_trust_bundles;
-        features::ALL.iter().copied().filter(move |name| !lacks || *name != "ClusterTrustBundle")
+        let is_lacked = |name: &str| match name {
+            "ClusterTrustBundle" => self.lacks_trust_bundles,
+            _ => self.lacks_routability && name.starts_with("GatewayAddressRoutability"),
+        };
+        features::ALL.iter().copied().filter(move |name| !is_lacked(name))
     }
 
     /// A version that is not known, as in files, is taken for a supported one.
@@ -130,6 +135,21 @@ const VERSIONS: [&str; 3] = ["v1.5.x", "v1.6.x", "v1.7.x"];
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_installed_definitions_lack_is_not_claimed() {
+        let claimed = |lacks_trust_bundles, lacks_routability| {
+            let classes = Classes { lacks_trust_bundles, lacks_routability, ..Classes::default() };
+            classes.features().collect::<Vec<_>>()
+        };
+        assert_eq!(claimed(false, false), features::ALL);
+        let lacked = |claimed: Vec<&str>| -> Vec<&str> {
+            features::ALL.iter().copied().filter(|name| !claimed.contains(name)).collect()
+        };
+        assert_eq!(lacked(claimed(true, false)), ["ClusterTrustBundle"]);
+        let routability = ["GatewayAddressRoutability", "GatewayAddressRoutabilityCluster"];
+        assert_eq!(lacked(claimed(false, true)), routability);
+    }
 
     #[test]
     fn versions_are_told_apart_by_their_minor_number() {
