@@ -44,7 +44,7 @@ impl Request {
         head.path = put(&mut head.arena, &self.path);
         for (name, value) in &self.headers {
             let (name, value) = (put(&mut head.arena, name), put(&mut head.arena, value));
-            head.fields.push(Field { name, value, known: Known::Other, hop: false });
+            head.fields.push(Field { name, value, known: Known::Other, ..Field::default() });
         }
         head
     }

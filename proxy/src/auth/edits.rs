@@ -127,7 +127,7 @@ impl Fields {
             if adds {
                 let (name, value) = (append(arena, name), append(arena, value));
                 let known = Known::of(name.of(arena));
-                fields.push(Field { name, value, known, hop: false });
+                fields.push(Field { name, value, known, ..Field::default() });
             }
         }
         let live = fields.iter().map(|field| length(field.name) + length(field.value) + LINE_BYTES);

@@ -45,8 +45,9 @@ impl Provenance<'_> {
         out: &mut impl HeadWriter,
     ) {
         let mut seen = Forwarded::default();
-        for (name, value, known) in head.end_to_end() {
-            let ours = match known {
+        for field in head.passing() {
+            let (name, value) = (field.name.of(&head.arena), field.value.of(&head.arena));
+            let ours = match field.known {
                 Known::Host | Known::ContentLength => true,
                 Known::XForwardedFor if self.trusted => seen.note_for(value),
                 Known::XForwardedProto if self.trusted => seen.note_proto(),
@@ -60,7 +61,7 @@ impl Provenance<'_> {
                 _ => false,
             };
             if !ours && keeps(name) {
-                out.field(name, value);
+                out.copy(&head.arena, field);
             }
         }
         self.write_ours(head, &seen, keeps, out);

@@ -54,12 +54,13 @@ impl Forward<'_> {
         let modifiers = self.filters().response_headers();
         let cors = self.filters().cors();
         let bodiless = delivery.framing == Framing::None;
-        for (name, value, known) in response.end_to_end() {
+        for field in response.passing() {
+            let name = field.name.of(&response.arena);
             // A bodiless answer (to HEAD, or 304) keeps the length that a GET would have had.
-            let ours = (known == Known::ContentLength && !bodiless)
+            let ours = (field.known == Known::ContentLength && !bodiless)
                 || (cors.is_some() && cors::owns(name));
             if !ours && header::keeps(modifiers.clone(), name) {
-                out.field(name, value);
+                out.copy(&response.arena, field);
             }
         }
         if let Some(cors) = cors {
@@ -74,9 +75,9 @@ impl Forward<'_> {
     /// Writes an interim (1xx) response; 101 keeps its upgrade fields.
     pub fn write_interim(&self, response: &ResponseHead, out: &mut impl HeadWriter) {
         out.status(response.status, response.reason.of(&response.arena));
-        for (name, value, known) in response.end_to_end() {
-            if known != Known::ContentLength {
-                out.field(name, value);
+        for field in response.passing() {
+            if field.known != Known::ContentLength {
+                out.copy(&response.arena, field);
             }
         }
         if response.websocket {

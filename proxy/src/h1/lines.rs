@@ -118,6 +118,7 @@ pub(super) fn load(
             value: span(head, line.value),
             known,
             hop: known.is_hop_by_hop(),
+            never_indexed: false,
         });
     }
     Some(index)

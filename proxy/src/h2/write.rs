@@ -41,6 +41,11 @@ impl HeadWriter for Fields<'_, '_> {
     }
 
     #[inline]
+    fn never_indexed(&mut self, name: &[u8], value: &[u8]) {
+        self.0.never_indexed(name, value);
+    }
+
+    #[inline]
     fn field_of(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
         self.1.clear();
         write(self.1);

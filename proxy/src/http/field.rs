@@ -85,6 +85,8 @@ pub struct Field {
     pub known: Known,
     /// Hop-by-hop (by name, or named in `Connection`): neither matched nor forwarded.
     pub hop: bool,
+    /// Its sender asked that no hop ever puts it into a table (RFC 7541 section 7.1.3).
+    pub never_indexed: bool,
 }
 
 impl Known {

@@ -203,6 +203,11 @@ impl RequestHead {
         self.query.map(|span| self.text(span))
     }
 
+    /// End-to-end fields, in order.
+    pub fn passing(&self) -> impl Iterator<Item = &Field> {
+        self.fields.iter().filter(|field| !field.hop)
+    }
+
     /// End-to-end fields as name and value, in order.
     pub fn end_to_end(&self) -> impl Iterator<Item = (&[u8], &[u8], Known)> {
         end_to_end(&self.arena, &self.fields)
@@ -232,6 +237,11 @@ impl ResponseHead {
     pub fn content_length(&self) -> Option<u64> {
         let line = self.fields.iter().find(|f| f.known == Known::ContentLength && !f.hop)?;
         field::parse_length(line.value.of(&self.arena))
+    }
+
+    /// End-to-end fields, in order.
+    pub fn passing(&self) -> impl Iterator<Item = &Field> {
+        self.fields.iter().filter(|field| !field.hop)
     }
 
     /// End-to-end fields as name and value, in order.

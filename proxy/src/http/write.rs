@@ -5,7 +5,7 @@
 //! version has no place for (a reason phrase, `Connection`) its writer leaves out. Invariant: names,
 //! values and targets go out as they are given.
 
-use super::{Framing, Method, Version};
+use super::{Field, Framing, Method, Version};
 
 /// Writes one head: [`HeadWriter::request`] or [`HeadWriter::status`] first, then its fields, then
 /// [`HeadWriter::end`].
@@ -22,6 +22,10 @@ pub trait HeadWriter {
     fn status(&mut self, status: u16, reason: &[u8]);
     /// One field.
     fn field(&mut self, name: &[u8], value: &[u8]);
+    /// One field that no hop may put into a table, where the version has tables.
+    fn never_indexed(&mut self, name: &[u8], value: &[u8]) {
+        self.field(name, value);
+    }
     /// One field whose value `write` appends in pieces.
     fn field_of(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>));
     /// How the body is delimited.
@@ -34,6 +38,16 @@ pub trait HeadWriter {
     fn persistence(&mut self, version: Version, keep_alive: bool);
     /// Ends the head.
     fn end(&mut self);
+
+    /// A received field as it came.
+    #[inline]
+    fn copy(&mut self, arena: &[u8], field: &Field) {
+        let (name, value) = (field.name.of(arena), field.value.of(arena));
+        match field.never_indexed {
+            true => self.never_indexed(name, value),
+            false => self.field(name, value),
+        }
+    }
 
     /// Fields given as whole lines; see [`lines`].
     fn lines(&mut self, text: &[u8]) {
@@ -64,6 +78,9 @@ pub struct Recorded {
     authority: Vec<u8>,
     target: Vec<u8>,
     lines: Vec<u8>,
+    /// How many lines, and which of them no hop may put into a table.
+    count: u32,
+    never_indexed: Vec<u32>,
     framing: Framing,
     takes_trailers: bool,
     websocket: bool,
@@ -87,7 +104,13 @@ impl Recorded {
         let authority = |out: &mut Vec<u8>| out.extend_from_slice(&self.authority);
         let target = |out: &mut Vec<u8>| out.extend_from_slice(&self.target);
         out.request(&self.method, &self.scheme, authority, target);
-        out.lines(&self.lines);
+        let mut never_indexed = self.never_indexed.iter().peekable();
+        for (at, (name, value)) in (0..).zip(lines(&self.lines)) {
+            match never_indexed.next_if(|number| **number == at) {
+                Some(_) => out.never_indexed(name, value),
+                None => out.field(name, value),
+            }
+        }
         if self.websocket {
             out.websocket();
         }
@@ -119,7 +142,13 @@ impl HeadWriter for Recorded {
         self.field_of(name, |out| out.extend_from_slice(value));
     }
 
+    fn never_indexed(&mut self, name: &[u8], value: &[u8]) {
+        self.never_indexed.push(self.count);
+        self.field(name, value);
+    }
+
     fn field_of(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+        self.count += 1;
         self.lines.extend_from_slice(name);
         self.lines.extend_from_slice(b": ");
         write(&mut self.lines);
@@ -152,5 +181,20 @@ mod tests {
         let fields: Vec<_> = lines(b"a: 1\r\nb: x: y\r\nc: \r\n").collect();
         assert_eq!(fields, [(&b"a"[..], &b"1"[..]), (b"b", b"x: y"), (b"c", b"")]);
         assert_eq!(lines(b"").count(), 0);
+    }
+
+    #[test]
+    fn a_recorded_head_says_again_what_no_table_may_hold() {
+        let mut recorded = Recorded::default();
+        for (name, value) in [("a", "1"), ("b", "2"), ("c", "3")] {
+            match name {
+                "b" => recorded.never_indexed(name.as_bytes(), value.as_bytes()),
+                _ => recorded.field(name.as_bytes(), value.as_bytes()),
+            }
+        }
+        let mut again = Recorded::default();
+        recorded.replay(&mut again);
+        assert_eq!(again.lines, b"a: 1\r\nb: 2\r\nc: 3\r\n");
+        assert_eq!((again.count, again.never_indexed), (3, vec![1]));
     }
 }

@@ -60,7 +60,13 @@ impl Request {
         head.query = self.query.as_ref().map(|query| put(&mut head.arena, query));
         for (name, value, hop) in &self.fields {
             let (name, value) = (put(&mut head.arena, name), put(&mut head.arena, value));
-            head.fields.push(Field { name, value, known: Known::Other, hop: *hop });
+            head.fields.push(Field {
+                name,
+                value,
+                known: Known::Other,
+                hop: *hop,
+                ..Field::default()
+            });
         }
         head
     }

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use super::Connection;
 use crate::h2::head::Message;
-use crate::h2::{Client, ErrorCode, Event, Local, Server, StreamId};
-use crate::http::{Framing, Method, RequestHead, ResponseHead};
+use crate::h2::{Client, ErrorCode, Event, Fields, Local, Server, StreamId};
+use crate::http::{Field, Framing, HeadWriter, Method, RequestHead, ResponseHead};
 
 /// Everything that an end makes of `input`.
 fn feed<M: Message>(
@@ -102,4 +102,62 @@ fn a_request_and_its_response_pass_whole() {
     pair.client.forget(id);
     assert_eq!((pair.client.streams(), pair.server.streams()), (0, 0));
     assert!(pair.client.output().is_empty() && pair.server.output().is_empty());
+}
+
+/// Names of the fields that no hop may put into a table.
+fn never_indexed(arena: &[u8], fields: &[Field]) -> Vec<String> {
+    let fields = fields.iter().filter(|field| field.never_indexed);
+    fields.map(|field| String::from_utf8_lossy(field.name.of(arena)).into_owned()).collect()
+}
+
+#[test]
+fn rfc7541_7_1_3_a_field_that_is_never_indexed_stays_so_on_the_next_connection() {
+    let (mut from, mut to) = (Pair::new(), Pair::new());
+    for _ in 0..3 {
+        let id = from.client.request(Method::Get, false, true, |fields| {
+            for (name, value) in GET {
+                fields.field(name, value);
+            }
+            let crumb = b"a=0123456789012345678901";
+            fields.field(b"cookie", crumb);
+            fields.field(b"x-plain", b"1");
+            fields.never_indexed(b"x-secret", b"2");
+            fields.never_indexed(b"cookie", crumb);
+        });
+        from.up().unwrap();
+        let request = &from.request;
+        assert_eq!(never_indexed(&request.arena, &request.fields), ["cookie", "x-secret"]);
+        let on = to.client.request(Method::Get, false, true, |block| {
+            for (name, value) in GET {
+                block.field(name, value);
+            }
+            let mut memory = Vec::new();
+            let mut out = Fields(block, &mut memory);
+            request.passing().for_each(|field| out.copy(&request.arena, field));
+        });
+        to.up().unwrap();
+        let request = &to.request;
+        assert_eq!(never_indexed(&request.arena, &request.fields), ["cookie", "x-secret"]);
+        to.server.send_head(on.unwrap(), true, |fields| {
+            fields.status(200);
+            fields.field(b"x-plain", b"1");
+            fields.never_indexed(b"x-secret", b"2");
+        });
+        to.down().unwrap();
+        let response = &to.response;
+        assert_eq!(never_indexed(&response.arena, &response.fields), ["x-secret"]);
+        from.server.send_head(id.unwrap(), true, |block| {
+            block.status(200);
+            let mut memory = Vec::new();
+            let mut out = Fields(block, &mut memory);
+            response.passing().for_each(|field| out.copy(&response.arena, field));
+        });
+        from.down().unwrap();
+        let response = &from.response;
+        assert_eq!(never_indexed(&response.arena, &response.fields), ["x-secret"]);
+        for pair in [&mut from, &mut to] {
+            pair.client.forget(id.unwrap());
+            pair.server.forget(id.unwrap());
+        }
+    }
 }

@@ -111,7 +111,7 @@ pub(super) fn read<M: Message>(
 ) -> Result<Result<Meaning, Flaw>, hpack::Error> {
     let (arena, fields) = head.begin();
     let mut collector = Collector::new(arena, fields);
-    match decoder.decode(block, |field| collector.push(field.name, field.value)) {
+    match decoder.decode(block, |field| collector.push(field)) {
         Ok(()) => {}
         Err(hpack::DecodeError::Refused(flaw)) => return Ok(Err(flaw)),
         Err(hpack::DecodeError::Compression(error)) => return Err(error),
@@ -151,7 +151,8 @@ impl<'h> Collector<'h> {
         Self { arena, fields, parts: Parts::default(), size: Size::default() }
     }
 
-    fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), Flaw> {
+    fn push(&mut self, field: hpack::Field<'_>) -> Result<(), Flaw> {
+        let hpack::Field { name, value, never_indexed } = field;
         if !self.size.add(name, value, HEAD_BYTES_MAX) {
             return Err(Refusal::HeadTooLarge.into());
         }
@@ -162,7 +163,7 @@ impl<'h> Collector<'h> {
         let name = append(self.arena, name);
         let value = append(self.arena, value);
         self.note(known, name);
-        self.fields.push(Field { name, value, known, hop: known.is_hop_by_hop() });
+        self.fields.push(Field { name, value, known, hop: known.is_hop_by_hop(), never_indexed });
         Ok(())
     }
 
@@ -209,7 +210,7 @@ impl<'h> Collector<'h> {
             field.known == Known::Other && field.name.of(arena) == b"cookie"
         };
         let start = arena.len();
-        let mut first = None;
+        let (mut first, mut never_indexed) = (None, false);
         for at in 0..fields.len() {
             if !is_cookie(arena, &fields[at]) {
                 continue;
@@ -219,11 +220,13 @@ impl<'h> Collector<'h> {
             } else {
                 first = Some(at);
             }
+            never_indexed |= fields[at].never_indexed;
             let Span { start, end } = fields[at].value;
             arena.extend_from_within(start as usize..end as usize);
         }
         let Some(first) = first else { return };
         fields[first].value = Span { start: start as u32, end: arena.len() as u32 };
+        fields[first].never_indexed = never_indexed;
         let mut at = 0;
         fields.retain(|field| {
             let keep = at <= first || !is_cookie(arena, field);

@@ -128,7 +128,12 @@ fn set_host(head: &mut RequestHead, parts: &Parts) -> Result<(), Flaw> {
         Some(at) => head.fields[at].value = authority,
         None => {
             let name = append(&mut head.arena, b"host");
-            head.fields.push(Field { name, value: authority, known: Known::Host, hop: false });
+            head.fields.push(Field {
+                name,
+                value: authority,
+                known: Known::Host,
+                ..Field::default()
+            });
         }
     }
     Ok(())
