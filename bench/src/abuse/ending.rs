@@ -3,12 +3,14 @@
 //! Pure. Called by `life` with the bytes that arrive. Invariant: keeps a few bytes, whatever comes.
 
 use memchr::memmem;
+use proxy::h2::ErrorCode;
 use proxy::h2::frame::{self, HEADER_BYTES, Header, Kind};
 
 use super::kinds::Protocol;
 
-/// A GOAWAY without debug data.
-const GO_AWAY_BYTES: usize = HEADER_BYTES + 8;
+/// The payload bytes of a GOAWAY without debug data, and of a RST_STREAM.
+const GO_AWAY_BYTES: usize = 8;
+const RST_STREAM_BYTES: usize = 4;
 const STATUS_LINE: &[u8] = b"HTTP/1.1 ";
 
 /// How a connection ended.
@@ -42,16 +44,28 @@ impl End {
 #[derive(Debug)]
 pub(super) struct Said {
     protocol: Protocol,
-    /// Bytes of a frame's header, and of a GOAWAY's payload.
+    /// Bytes of a frame's header, and of the payload where that matters.
     held: Vec<u8>,
     /// Bytes of a payload that does not matter.
     skip: usize,
     word: Option<String>,
+    /// A GOAWAY was the last word.
+    leaving: bool,
+}
+
+/// How much of a payload is looked at.
+fn payload_wanted(header: Header) -> usize {
+    let most = match header.kind {
+        Kind::GoAway => GO_AWAY_BYTES,
+        Kind::RstStream => RST_STREAM_BYTES,
+        _ => 0,
+    };
+    header.length.min(most)
 }
 
 impl Said {
     pub(super) fn new(protocol: Protocol) -> Self {
-        Self { protocol, held: Vec::new(), skip: 0, word: None }
+        Self { protocol, held: Vec::new(), skip: 0, word: None, leaving: false }
     }
 
     /// Looks at what arrived.
@@ -78,21 +92,26 @@ impl Said {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = &bytes[skipped..];
-            let wanted = match Header::read(&self.held) {
-                Some(_) => GO_AWAY_BYTES,
-                None => HEADER_BYTES,
-            };
+            let header = Header::read(&self.held);
+            let wanted = HEADER_BYTES + header.map_or(0, payload_wanted);
             let taken = (wanted - self.held.len()).min(bytes.len());
             self.held.extend_from_slice(&bytes[..taken]);
             bytes = &bytes[taken..];
             let Some(header) = Header::read(&self.held) else { continue };
-            let go_away = header.kind == Kind::GoAway && header.length >= 8;
-            if go_away && self.held.len() < GO_AWAY_BYTES {
+            let payload = &self.held[HEADER_BYTES..];
+            if payload.len() < payload_wanted(header) {
                 continue;
             }
-            if go_away {
-                let (_, code) = frame::go_away(&self.held[HEADER_BYTES..]);
-                self.word = Some(format!("GOAWAY {}", code.name()));
+            match header.kind {
+                Kind::GoAway => {
+                    self.word = Some(format!("GOAWAY {}", frame::go_away(payload).1.name()));
+                    self.leaving = true;
+                }
+                Kind::RstStream if !self.leaving => {
+                    let code = ErrorCode::from_wire(frame::number(payload));
+                    self.word = Some(format!("RST_STREAM {}", code.name()));
+                }
+                _ => {}
             }
             self.skip = header.length + HEADER_BYTES - self.held.len();
             self.held.clear();
@@ -110,8 +129,6 @@ impl Said {
 
 #[cfg(test)]
 mod tests {
-    use proxy::h2::ErrorCode;
-
     use super::*;
 
     #[test]
@@ -126,6 +143,20 @@ mod tests {
             let mut said = Said::new(Protocol::Http2);
             wire.chunks(step).for_each(|piece| said.take(piece));
             assert_eq!(said.ended(End::Closed), "GOAWAY ENHANCE_YOUR_CALM, closed", "by {step}");
+        }
+    }
+
+    #[test]
+    fn a_reset_stream_is_said_of_a_connection_that_goes_on() {
+        let mut wire = Vec::new();
+        frame::write_settings(&[(3, 100)], &mut wire);
+        Header { length: 4, kind: Kind::RstStream, flags: 0, stream: 1 }.write(&mut wire);
+        wire.extend_from_slice(&(ErrorCode::Cancel as u32).to_be_bytes());
+        frame::write_settings_ack(&mut wire);
+        for step in 1..=wire.len() {
+            let mut said = Said::new(Protocol::Http2);
+            wire.chunks(step).for_each(|piece| said.take(piece));
+            assert_eq!(said.ended(End::Open), "RST_STREAM CANCEL, open at the end", "by {step}");
         }
     }
 

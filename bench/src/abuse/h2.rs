@@ -6,14 +6,17 @@
 
 use proxy::h2::ErrorCode;
 use proxy::h2::frame::{self, END_HEADERS, END_STREAM, Header, Kind, PREFACE};
+use proxy::limits;
 
 use super::kinds::garbage;
 use super::stage::{HANG, HOST, LARGE, SMALL};
 
 /// Streams that one connection opens and holds: what the gateway permits at once.
-const STREAMS: u32 = 100;
+const STREAMS: u32 = limits::H2_STREAMS_MAX;
 /// `SETTINGS_INITIAL_WINDOW_SIZE`.
 const INITIAL_WINDOW_SIZE: u16 = 4;
+/// Each stream's share of the connection's window.
+const STUCK_BYTES: usize = (limits::H2_CONNECTION_WINDOW_BYTES / STREAMS) as usize;
 const GET: u8 = 0x82;
 const POST: u8 = 0x83;
 /// The entry that was inserted last, as a whole field.
@@ -189,7 +192,7 @@ pub(super) fn half_bodies() -> Vec<u8> {
 
 /// All streams with bodies that no backend takes, as much as the connection's window permits.
 pub(super) fn stuck_bodies(n: u32) -> Option<Vec<u8>> {
-    let data = frame_of(Kind::Data, 0, stream(n), &[b's'; 10_000]);
+    let data = frame_of(Kind::Data, 0, stream(n), &[b's'; STUCK_BYTES]);
     (n < STREAMS).then(|| [headers(stream(n), POST, HANG, false), data].concat())
 }
 

@@ -173,7 +173,7 @@ pub(super) const KINDS: [Kind; 32] = [
     http2("zero-window", for_answers(hold(h2::zero_window)), "100 requests for 128 KiB, and no window for the answers"),
     http2("window-drip", for_answers(slowly(h2::zero_window, h2::window_drip)), "the same, and window byte by byte"),
     http2("half-bodies", hold(h2::half_bodies), "100 streams with half a body"),
-    http2("stuck-bodies", with_budget(flood(h2::preface, h2::stuck_bodies), 1024 * KIB), "100 streams with bodies for a backend that does not accept"),
+    http2("stuck-bodies", with_budget(flood(h2::preface, h2::stuck_bodies), 512 * KIB), "100 streams with bodies for a backend that does not accept"),
     http2("garbage-frames", flood(h2::preface, h2::garbage_frames), "random bytes after the preface"),
     http2("unknown-frames", flood(h2::preface, h2::unknown), "frames of an unknown type"),
     http1("slow-head", slowly(h1::head_open, h1::drip), "a request head byte by byte (slowloris)"),

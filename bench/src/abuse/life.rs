@@ -32,6 +32,8 @@ const DATAGRAM_EVERY: Duration = Duration::from_millis(1);
 const DATAGRAM: [u8; 32] = [b'u'; 32];
 /// What is read at the end of a connection that was not read, to see how it ended.
 const DRAIN_BYTES_MAX: usize = 16 << 20;
+/// Nothing comes any more after this time: what the kernel still holds comes sooner.
+const DRAIN_TIME: Duration = Duration::from_millis(300);
 
 /// What was sent, for whoever watches.
 #[derive(Debug, Default)]
@@ -170,7 +172,7 @@ async fn drive(
             () = sleep_until(until) => End::Open,
         }
     };
-    if end == End::Open && !bytes.reads { drain(&reader, said) } else { end }
+    if end == End::Open && !bytes.reads { drain(&mut reader, said).await } else { end }
 }
 
 async fn send_all(bytes: Bytes, writer: &mut WriteHalf<'_>, sent: &Sent<'_>) -> io::Result<()> {
@@ -205,18 +207,18 @@ async fn read_to_end(reader: &mut ReadHalf<'_>, said: &mut Said) -> End {
 }
 
 /// How a connection stands that was not read so far.
-fn drain(reader: &ReadHalf<'_>, said: &mut Said) -> End {
+async fn drain(reader: &mut ReadHalf<'_>, said: &mut Said) -> End {
     let mut block = vec![0; 64 * 1024];
     let mut read = 0;
     while read < DRAIN_BYTES_MAX {
-        match reader.try_read(&mut block) {
-            Ok(0) => return End::Closed,
-            Ok(n) => {
+        match timeout_at(Instant::now() + DRAIN_TIME, reader.read(&mut block)).await {
+            Ok(Ok(0)) => return End::Closed,
+            Ok(Ok(n)) => {
                 said.take(&block[..n]);
                 read += n;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return End::Open,
-            Err(_) => return End::Reset,
+            Ok(Err(_)) => return End::Reset,
+            Err(_) => return End::Open,
         }
     }
     End::Open
