@@ -12,9 +12,10 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 
 use crate::compare::start_backend;
-use crate::peers::{self, Kind, Protocol, Setup};
+use crate::peers::{self, Kind, Setup};
 use crate::probe;
 use crate::process::{self, TempDir, cpu, netns};
+use crate::protocol::Protocol;
 
 /// `bench idle`.
 #[derive(Args, Clone, Debug)]

@@ -35,6 +35,15 @@ impl Protocol {
         }
     }
 
+    /// Its name in ALPN; none for what is no HTTP.
+    pub(crate) fn alpn(self) -> Option<&'static str> {
+        match self {
+            Self::Http1 => Some("http/1.1"),
+            Self::Http2 | Self::Grpc => Some("h2"),
+            Self::Tcp | Self::Udp => None,
+        }
+    }
+
     /// Whether one connection carries several requests at once.
     pub(crate) fn is_multiplexed(self) -> bool {
         matches!(self, Self::Http2 | Self::Grpc | Self::Udp)

@@ -16,9 +16,10 @@ use crate::compare::{start_backend, start_changed_load};
 use crate::http;
 use crate::load::record::histogram;
 use crate::outcome::{Outcome, Points};
-use crate::peers::{self, Kind, Protocol, ringway};
+use crate::peers::{self, Kind, ringway};
 use crate::probe;
 use crate::process::{self, Process, TempDir, cpu, netns};
+use crate::protocol::Protocol;
 
 /// `bench scale`.
 #[derive(Args, Clone, Debug)]

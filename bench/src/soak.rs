@@ -18,9 +18,10 @@ use clap::Args;
 
 use crate::compare::stats::slope;
 use crate::compare::{Load, start_backend, start_load};
-use crate::peers::{self, Kind, Protocol, ringway};
+use crate::peers::{self, Kind, ringway};
 use crate::probe;
 use crate::process::{self, Process, TempDir, cpu, netns};
+use crate::protocol::Protocol;
 
 /// `bench soak`.
 #[derive(Args, Clone, Debug)]

@@ -7,10 +7,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::CompareArgs;
-use crate::peers::{HOSTS, PREFIXES, Protocol};
-
-/// The gRPC services that gateways know, in place of path prefixes.
-const SERVICES: [&str; 4] = ["bench.v1.Api", "bench.v2.Api", "bench.Static", "bench.Images"];
+use crate::peers::HOSTS;
+use crate::protocol::Protocol;
 
 /// A kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -116,12 +114,13 @@ impl Scenario {
     fn url(self, port: u16, round: usize) -> String {
         let at = format!("127.0.0.1:{port}");
         let tls = if self.is_tls() { "s" } else { "" };
+        let prefixes = self.protocol().prefixes();
+        let prefix = prefixes.get(round % prefixes.len().max(1)).map_or("", String::as_str);
         match self.protocol() {
             Protocol::Http1 | Protocol::Http2 => {
-                let prefix = PREFIXES[round % PREFIXES.len()];
                 format!("http{tls}://{at}{prefix}{}", self.file())
             }
-            Protocol::Grpc => format!("grpc{tls}://{at}/{}/Get", SERVICES[round % SERVICES.len()]),
+            Protocol::Grpc => format!("grpc{tls}://{at}{prefix}Get"),
             Protocol::Tcp => format!("tcp://{at}"),
             Protocol::Udp => format!("udp://{at}"),
         }

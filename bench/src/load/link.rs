@@ -180,11 +180,7 @@ pub(crate) fn client_config(protocol: Protocol, resume: bool) -> anyhow::Result<
     if !resume {
         config.resumption = Resumption::disabled();
     }
-    config.alpn_protocols = match protocol {
-        Protocol::Http1 => vec![b"http/1.1".to_vec()],
-        Protocol::Http2 | Protocol::Grpc => vec![b"h2".to_vec()],
-        Protocol::Tcp | Protocol::Udp => Vec::new(),
-    };
+    config.alpn_protocols = protocol.alpn().iter().map(|name| name.as_bytes().to_vec()).collect();
     Ok(Arc::new(config))
 }
 

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 use anyhow::ensure;
 
-use super::{HEADER_VALUE, HOSTS, Protocol, REQUEST_HEADER, RESPONSE_HEADER, Setup};
+use super::{HEADER_VALUE, HOSTS, REQUEST_HEADER, RESPONSE_HEADER, Setup};
+use crate::protocol::Protocol;
 
 /// Why it is left out of UDP.
 pub(super) const NO_UDP: &str = "HAProxy relays no UDP";

@@ -6,7 +6,8 @@
 
 use std::fmt::Write as _;
 
-use super::{HEADER_VALUE, HOSTS, Protocol, REQUEST_HEADER, RESPONSE_HEADER, Setup};
+use super::{HEADER_VALUE, HOSTS, REQUEST_HEADER, RESPONSE_HEADER, Setup};
+use crate::protocol::Protocol;
 
 /// The module for TCP and UDP, where Debian's libnginx-mod-stream has it.
 pub(super) const STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";

@@ -11,9 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{
-    Certificate, HEADER_VALUE, HOSTS, PREFIXES, Protocol, REQUEST_HEADER, RESPONSE_HEADER,
-    SERVICES, Setup,
+    Certificate, HEADER_VALUE, HOSTS, PREFIXES, REQUEST_HEADER, RESPONSE_HEADER, SERVICES, Setup,
 };
+use crate::protocol::Protocol;
 
 /// Writes the files; returns the arguments.
 pub(super) fn prepare(setup: &Setup, runtime: &str) -> anyhow::Result<Vec<String>> {

@@ -8,27 +8,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 
 use super::{PREFIXES, SERVICES};
-
-/// What clients speak to the gateway; inside TLS when the [`Setup`] has a certificate.
-///
-/// The upstream speaks HTTP/1.1 for [`Self::Http1`] and [`Self::Http2`], cleartext HTTP/2 for
-/// [`Self::Grpc`], and what the client speaks for the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Protocol {
-    /// HTTP/1.1
-    Http1,
-    /// HTTP/2; without TLS from the first byte on
-    Http2,
-    /// gRPC: HTTP/2 on both sides
-    Grpc,
-    /// Bytes of TCP
-    Tcp,
-    /// Datagrams of UDP
-    Udp,
-}
+use crate::protocol::Protocol;
 
 impl Protocol {
     /// How the paths that each host serves begin; there are none without HTTP.
@@ -37,15 +19,6 @@ impl Protocol {
             Self::Http1 | Self::Http2 => PREFIXES.map(str::to_owned).into(),
             Self::Grpc => SERVICES.map(|service| format!("/{service}/")).into(),
             Self::Tcp | Self::Udp => Vec::new(),
-        }
-    }
-
-    /// Its name in ALPN; none for what is no HTTP.
-    pub(super) fn alpn(self) -> Option<&'static str> {
-        match self {
-            Self::Http1 => Some("http/1.1"),
-            Self::Http2 | Self::Grpc => Some("h2"),
-            Self::Tcp | Self::Udp => None,
         }
     }
 }
@@ -72,7 +45,8 @@ impl Certificate {
 pub(crate) struct Setup {
     /// An empty directory of its own.
     pub(crate) directory: PathBuf,
-    /// What clients speak.
+    /// What clients speak. The upstream speaks HTTP/1.1 for HTTP/2, too, HTTP/2 without TLS for gRPC,
+    /// and what the client speaks otherwise.
     pub(crate) protocol: Protocol,
     /// The port to listen on.
     pub(crate) port: u16,

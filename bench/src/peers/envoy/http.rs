@@ -6,7 +6,8 @@
 
 use std::fmt::Write as _;
 
-use super::super::{HEADER_VALUE, HOSTS, Protocol, REQUEST_HEADER, RESPONSE_HEADER, Setup};
+use super::super::{HEADER_VALUE, HOSTS, REQUEST_HEADER, RESPONSE_HEADER, Setup};
+use crate::protocol::Protocol;
 
 /// The connection manager up to its first field for the upstream.
 const MANAGER: &str = "      - name: envoy.filters.network.http_connection_manager

@@ -6,7 +6,8 @@
 
 mod http;
 
-use super::{Protocol, Setup};
+use super::Setup;
+use crate::protocol::Protocol;
 
 /// Writes the files; returns the arguments.
 pub(super) fn prepare(setup: &Setup) -> anyhow::Result<Vec<String>> {
