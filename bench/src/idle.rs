@@ -1,19 +1,22 @@
-//! `bench idle`: what an idle keep-alive connection costs a gateway in memory.
+//! `bench idle`: what an idle kept connection costs a gateway in memory.
 //!
 //! Called by `main`. Invariant: every connection has had one right answer and is still open when
 //! the memory is read.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use rustls::ClientConfig;
 
 use crate::compare::start_backend;
-use crate::peers::{self, Kind, Setup};
-use crate::probe;
+use crate::held::Held;
+use crate::load::client_config;
+use crate::peers::{self, Certificate, Kind, Setup};
 use crate::process::{self, TempDir, cpu, netns};
 use crate::protocol::Protocol;
 
@@ -23,7 +26,13 @@ pub(crate) struct IdleArgs {
     /// Idle connections to hold
     #[arg(long, short, default_value_t = 10_000)]
     connections: usize,
-    /// Also measure these: haproxy, nginx
+    /// Clients speak HTTP/2 instead of HTTP/1.1
+    #[arg(long)]
+    http2: bool,
+    /// Clients use TLS
+    #[arg(long)]
+    tls: bool,
+    /// Also measure these: haproxy, nginx, envoy
     #[arg(long, value_delimiter = ',')]
     peers: Vec<String>,
     /// The ringway runtimes to measure: monoio, epoll
@@ -63,7 +72,7 @@ pub(crate) fn run(args: &IdleArgs) -> anyhow::Result<ExitCode> {
     );
     let mut measured = 0;
     for kind in kinds {
-        if let Some(text) = peers::missing(kind, Protocol::Http1, &args.ringway) {
+        if let Some(text) = peers::missing(kind, args.protocol(), &args.ringway) {
             eprintln!("note: left out: {text}");
             continue;
         }
@@ -79,24 +88,23 @@ fn measure(kind: Kind, args: &IdleArgs, directory: &Path) -> anyhow::Result<()> 
     let _backend = start_backend(backend_port, None, &[], directory)?;
     let setup = Setup {
         directory: directory.join(kind.name()),
-        protocol: Protocol::Http1,
+        protocol: args.protocol(),
         port,
         upstream: SocketAddr::from((Ipv4Addr::LOCALHOST, backend_port)),
-        certificate: None,
+        certificate: args.tls.then(Certificate::new).transpose()?,
         core: None,
         ringway: args.ringway.clone(),
     };
     let gateway = peers::start(kind, &setup)?;
-    let warm = open(port, 0..WARM)?;
+    let clients = Clients::new(args, port)?;
+    let warm = clients.open(0..WARM)?;
     process::pause(Duration::from_millis(500))?;
     let before = cpu::resident(gateway.pid())?;
-    let mut held = open(port, WARM..WARM + args.connections)?;
+    let mut held = clients.open(WARM..WARM + args.connections)?;
     process::pause(Duration::from_millis(500))?;
     let with = cpu::resident(gateway.pid())?;
     let last = held.last_mut().context("no connection was opened")?;
-    let still =
-        probe::ask(last, "h0.example.com", "/api/v1/s").context("an idle connection is dead")?;
-    ensure!(still.status == 200, "an idle connection answered {}", still.status);
+    last.ask().context("an idle connection is dead")?;
     println!(
         "{:<14} {:>12} {:>14} {:>14} {:>16.0}",
         kind.name(),
@@ -109,18 +117,37 @@ fn measure(kind: Kind, args: &IdleArgs, directory: &Path) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Opens connections, each with one request; several loopback addresses when ports run short.
-fn open(port: u16, range: std::ops::Range<usize>) -> anyhow::Result<Vec<TcpStream>> {
-    let mut held = Vec::with_capacity(range.len());
-    for n in range {
-        process::check_interrupt()?;
-        let address = Ipv4Addr::new(127, 0, 0, 1 + (n / PER_ADDRESS) as u8);
-        let mut stream = probe::connect(SocketAddr::from((address, port)))
-            .with_context(|| format!("connection {n} was refused"))?;
-        let answer = probe::ask(&mut stream, "h0.example.com", "/api/v1/s")
-            .with_context(|| format!("connection {n} got no answer"))?;
-        ensure!(answer.status == 200, "connection {n} got status {}", answer.status);
-        held.push(stream);
+impl IdleArgs {
+    fn protocol(&self) -> Protocol {
+        if self.http2 { Protocol::Http2 } else { Protocol::Http1 }
     }
-    Ok(held)
+}
+
+/// How connections are opened.
+struct Clients {
+    port: u16,
+    http2: bool,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Clients {
+    fn new(args: &IdleArgs, port: u16) -> anyhow::Result<Self> {
+        let tls = args.tls.then(|| client_config(args.protocol(), false)).transpose()?;
+        Ok(Self { port, http2: args.http2, tls })
+    }
+
+    /// Opens connections, each with one request; several loopback addresses when ports run short.
+    fn open(&self, range: std::ops::Range<usize>) -> anyhow::Result<Vec<Held>> {
+        let mut held = Vec::with_capacity(range.len());
+        for n in range {
+            process::check_interrupt()?;
+            let address = Ipv4Addr::new(127, 0, 0, 1 + (n / PER_ADDRESS) as u8);
+            let address = SocketAddr::from((address, self.port));
+            let mut one = Held::connect(address, self.tls.as_ref(), self.http2)
+                .with_context(|| format!("connection {n} was refused"))?;
+            one.ask().with_context(|| format!("connection {n} got no right answer"))?;
+            held.push(one);
+        }
+        Ok(held)
+    }
 }

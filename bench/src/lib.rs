@@ -7,6 +7,7 @@ mod abuse;
 mod backend;
 mod cluster;
 mod compare;
+mod held;
 mod http;
 mod idle;
 mod load;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Measures HTTP gateways: latency that counts from when a request was due, CPU per request, and
+/// Measures gateways: latency that counts from when a request was due, CPU per request, and
 /// fair comparisons.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version, max_term_width = 100)]
@@ -44,9 +45,13 @@ enum Command {
     /// so a server that stalls cannot hide it. Closed loop (--closed): how much it can do at most.
     /// Exit status: 0 fine, 1 some answers were wrong, 2 usage, 4 INVALID (the schedule was not kept).
     ///
+    /// The URL's scheme says what is spoken: http, https (HTTP/2 with --http2), grpc, grpcs, tcp, tls, udp.
+    ///
     /// Example: bench run http://127.0.0.1:8080/s --rate 5000 --header 'Host: a.example.com'
+    ///
+    /// Example: bench run grpc://127.0.0.1:8080/demo.Echo/Say --closed -c 8 --streams 100 --message 64
     Run(run::RunArgs),
-    /// Compare ringway with HAProxy and nginx, on one core, doing the same work
+    /// Compare ringway with HAProxy, nginx and Envoy, on one core, doing the same work
     ///
     /// Starts each with an equivalent configuration (16 hosts x 4 paths, one worker, keep-alive, no
     /// access log), runs in a network namespace of its own where permitted, measures every gateway
@@ -66,9 +71,9 @@ enum Command {
     /// Example: bench cluster --controller 'ringway,ringway,ringway.dev/gateway-controller,ringway
     /// run --kube --addresses pool:10.245.0.0/25'
     Cluster(cluster::ClusterArgs),
-    /// Memory of idle keep-alive connections
+    /// Memory of idle kept connections: HTTP/1.1 or HTTP/2, with TLS or without
     ///
-    /// Example: bench idle --connections 10000 --peers haproxy,nginx
+    /// Example: bench idle --connections 10000 --http2 --tls --peers haproxy,nginx
     Idle(idle::IdleArgs),
     /// Load with everything that goes wrong in production, for minutes
     ///

@@ -3,7 +3,7 @@
 //! Not for load. Called by `scale`, `idle` and `soak` from threads of their own. Invariant: an
 //! answer is complete or an error.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -27,7 +27,11 @@ pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// Asks on a connection that stays open.
-pub(crate) fn ask(stream: &mut TcpStream, host: &str, path: &str) -> io::Result<Answered> {
+pub(crate) fn ask(
+    stream: &mut (impl Read + Write),
+    host: &str,
+    path: &str,
+) -> io::Result<Answered> {
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
     read_answer(stream, 64 * 1024, Duration::ZERO)
 }
@@ -42,7 +46,7 @@ pub(crate) fn ask_once(address: SocketAddr, host: &str, path: &str) -> io::Resul
 
 /// Reads an answer, at most `step` bytes at a time with a pause after each.
 pub(crate) fn read_answer(
-    stream: &mut TcpStream,
+    stream: &mut impl Read,
     step: usize,
     pause: Duration,
 ) -> io::Result<Answered> {

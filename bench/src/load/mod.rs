@@ -35,6 +35,7 @@ use self::echo::Echo;
 use self::engine::Engine;
 use self::http1::Http1;
 use self::http2::{Channel, Stream};
+pub(crate) use self::link::client_config;
 use self::record::Record;
 use self::schedule::{Arrival, Schedule};
 use self::target::Target;
@@ -74,7 +75,7 @@ pub(crate) struct Plan {
 /// Runs `plan` to its end on backend `R`.
 pub(crate) fn run<R: Runtime>(plan: &Plan, options: &Options) -> anyhow::Result<Record> {
     let tls = match plan.targets.iter().any(|target| target.tls.is_some()) {
-        true => Some(link::client_config(plan.protocol, plan.resume)?),
+        true => Some(client_config(plan.protocol, plan.resume)?),
         false => None,
     };
     let orders = Rc::new(Orders {
