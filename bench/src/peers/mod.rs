@@ -25,7 +25,7 @@ use anyhow::Context as _;
 pub(crate) use self::kind::Kind;
 pub(crate) use self::setup::{Certificate, Setup};
 use crate::process::{Process, find_program};
-use crate::protocol::Protocol;
+pub(crate) use crate::protocol::Protocol;
 
 /// Hosts of the configuration.
 pub(crate) const HOSTS: usize = 16;
