@@ -33,6 +33,8 @@ pub enum Fault {
     ConnectFailed,
     /// Connecting took too long.
     ConnectTimeout,
+    /// The message's head is larger than the other side says it reads.
+    HeadTooLarge(u16),
     /// The request head did not arrive in time.
     HeaderTimeout,
     /// No listener claims the host.
@@ -65,11 +67,13 @@ pub enum Fault {
     UpstreamTls(Reason),
     /// The backend's body ended early; the client's message ends incomplete.
     UpstreamTruncated,
+    /// The client asks for a WebSocket and the backend is spoken to in HTTP/2.
+    WebsocketUnsupported,
 }
 
 impl Fault {
     /// Every fault once, with representative statuses, for documentation and tests.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::AuthBodyTooLarge,
         Self::AuthDenied(403),
         Self::AuthFailed,
@@ -82,6 +86,7 @@ impl Fault {
         Self::ClientTooSlow,
         Self::ConnectFailed,
         Self::ConnectTimeout,
+        Self::HeadTooLarge(502),
         Self::HeaderTimeout,
         Self::HostUnclaimed,
         Self::Malformed(400),
@@ -98,6 +103,7 @@ impl Fault {
         Self::UpstreamReset,
         Self::UpstreamTls(Reason::Untrusted),
         Self::UpstreamTruncated,
+        Self::WebsocketUnsupported,
     ];
 
     /// The reason code.
@@ -116,6 +122,7 @@ impl Fault {
             Self::ClientTooSlow => "client_too_slow",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
+            Self::HeadTooLarge(_) => "head_too_large",
             Self::HeaderTimeout => "header_timeout",
             Self::HostUnclaimed => "host_unclaimed",
             Self::Malformed(_) => "malformed_request",
@@ -132,6 +139,7 @@ impl Fault {
             Self::UpstreamReset => "upstream_reset",
             Self::UpstreamTls(_) => "upstream_tls",
             Self::UpstreamTruncated => "upstream_truncated",
+            Self::WebsocketUnsupported => "websocket_unsupported",
         }
     }
 
@@ -145,15 +153,17 @@ impl Fault {
             Self::ConnectFailed
             | Self::UpstreamMalformed
             | Self::UpstreamReset
-            | Self::UpstreamTls(_) => Some(502),
+            | Self::UpstreamTls(_)
+            | Self::WebsocketUnsupported => Some(502),
             Self::AuthTimeout
             | Self::BackendTimeout
             | Self::ConnectTimeout
             | Self::RequestTimeout => Some(504),
             Self::HostUnclaimed | Self::NoRoute => Some(404),
-            Self::AuthDenied(status) | Self::Malformed(status) | Self::Redirect(status) => {
-                Some(status)
-            }
+            Self::AuthDenied(status)
+            | Self::HeadTooLarge(status)
+            | Self::Malformed(status)
+            | Self::Redirect(status) => Some(status),
             Self::Misdirected => Some(421),
             Self::AuthFailed | Self::NoEndpoints => Some(503),
             Self::Preflight => Some(204),
@@ -197,6 +207,7 @@ impl Fault {
             | Self::BodyTooSlow
             | Self::ClientGone
             | Self::ClientTooSlow
+            | Self::HeadTooLarge(_)
             | Self::HeaderTimeout
             | Self::HostUnclaimed
             | Self::Malformed(_)
@@ -208,7 +219,8 @@ impl Fault {
             | Self::Redirect(_)
             | Self::RequestTimeout
             | Self::StreamIdle
-            | Self::TlsHandshake => false,
+            | Self::TlsHandshake
+            | Self::WebsocketUnsupported => false,
         }
     }
 
@@ -238,6 +250,9 @@ impl Fault {
             Self::ConnectTimeout => {
                 "Connecting to the backend took longer than the connect timeout."
             }
+            Self::HeadTooLarge(_) => {
+                "The head is larger than the client (502) or the backend (431) says in its HTTP/2 settings."
+            }
             Self::HeaderTimeout => "The request head did not arrive whole in time.",
             Self::HostUnclaimed => "No listener of this port claims the request's host.",
             Self::Malformed(_) => "The request breaks HTTP or a public limit.",
@@ -258,6 +273,9 @@ impl Fault {
             }
             Self::UpstreamTls(_) => {
                 "The TLS handshake with the backend failed, or its certificate was refused."
+            }
+            Self::WebsocketUnsupported => {
+                "The client asks for a WebSocket, and the backend's Service says `kubernetes.io/h2c`."
             }
             Self::UpstreamTruncated => "The backend's body ended early.",
         }

@@ -441,3 +441,67 @@ fn clients_that_read_nothing_hold_up_nobody_on_the_same_backend_connection() {
         world.stop();
     }
 }
+
+#[test]
+fn rfc9113_6_5_2_a_head_that_a_peer_does_not_read_is_answered_and_breaks_nothing() {
+    for runtime in backends() {
+        let filler = "x".repeat(3000);
+        // A backend that reads 1,000 bytes, and whatever comes.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                stream.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 6, 0, 0, 3, 0xe8]).unwrap();
+                stream.write_all(&[0, 0, 0, 4, 1, 0, 0, 0, 0]).unwrap();
+                thread::spawn(move || std::io::copy(&mut stream, &mut std::io::sink()));
+            }
+        });
+        let settings = Settings { access_log: true, ..Settings::default() };
+        let mut world = World::start(runtime, &to(address), settings.clone());
+        let request =
+            format!("GET / HTTP/1.1\r\nHost: x\r\nx-a: {filler}\r\nConnection: close\r\n\r\n");
+        let answer = world.exchange(request.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{runtime:?} {answer}");
+        let log = settle(&mut world, 1);
+        assert!(log.contains("head_too_large"), "{runtime:?} {log}");
+        world.stop();
+
+        let backend = Backend2::start(100, move |request, mut respond, _| {
+            let large = request.uri().path() == "/large";
+            let value = if large { filler.clone() } else { "small".to_owned() };
+            async move {
+                let response = Response::builder().header("x-a", value).body(()).unwrap();
+                respond.send_response(response, true).unwrap();
+            }
+        });
+        let world = World::start(runtime, &to(backend.address), settings);
+        block_on(async {
+            let mut builder = h2::client::Builder::new();
+            builder.max_header_list_size(1000);
+            let mut client = http2_kit::connect_with(&world, &builder).await;
+            for (path, status) in [("/small", 200), ("/large", 502), ("/small", 200)] {
+                let (response, _) = client.send_request(get(path), true).unwrap();
+                assert_eq!(response.await.unwrap().status(), status, "{runtime:?} {path}");
+            }
+        });
+        world.stop();
+    }
+}
+
+#[test]
+fn a_websocket_for_a_backend_of_http_2_is_answered_by_502_and_its_reason() {
+    for runtime in backends() {
+        let backend = Backend2::echo(100);
+        let settings = Settings { access_log: true, ..Settings::default() };
+        let mut world = World::start(runtime, &to(backend.address), settings);
+        let answer = world.exchange(
+            b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+              Connection: Upgrade, close\r\nSec-WebSocket-Key: k\r\n\r\n",
+        );
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{runtime:?} {answer}");
+        let log = settle(&mut world, 1);
+        assert!(log.contains("websocket_unsupported"), "{runtime:?} {log}");
+        world.stop();
+    }
+}

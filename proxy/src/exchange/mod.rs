@@ -167,7 +167,7 @@ impl<'e> Course<'e> {
         let Some((slot, backend)) = backend else { return refuse(Fault::BackendInvalid) };
         let switches = backend.websocket && backend.protocol == BackendProtocol::Http1;
         if head.websocket && !switches {
-            return refuse(Fault::BackendInvalid);
+            return refuse(Fault::WebsocketUnsupported);
         }
         let Some((endpoint, address)) = local.pick_endpoint(slot, None, now) else {
             return refuse(Fault::NoEndpoints);

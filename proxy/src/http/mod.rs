@@ -13,6 +13,7 @@ pub mod trailer;
 pub mod write;
 
 use crate::h1::scan::Scan;
+use crate::h2::hpack::FIELD_OVERHEAD_BYTES;
 pub use field::{Field, Known};
 pub use write::HeadWriter;
 
@@ -203,6 +204,13 @@ impl RequestHead {
         self.query.map(|span| self.text(span))
     }
 
+    /// Whether a peer that reads no more than `bytes` of fields takes it.
+    #[must_use]
+    #[inline]
+    pub fn fits(&self, bytes: u32) -> bool {
+        fits(&self.arena, &self.fields, bytes as usize)
+    }
+
     /// End-to-end fields, in order.
     pub fn passing(&self) -> impl Iterator<Item = &Field> {
         self.fields.iter().filter(|field| !field.hop)
@@ -239,6 +247,13 @@ impl ResponseHead {
         field::parse_length(line.value.of(&self.arena))
     }
 
+    /// Whether a peer that reads no more than `bytes` of fields takes it.
+    #[must_use]
+    #[inline]
+    pub fn fits(&self, bytes: u32) -> bool {
+        fits(&self.arena, &self.fields, bytes as usize)
+    }
+
     /// End-to-end fields, in order.
     pub fn passing(&self) -> impl Iterator<Item = &Field> {
         self.fields.iter().filter(|field| !field.hop)
@@ -248,6 +263,17 @@ impl ResponseHead {
     pub fn end_to_end(&self) -> impl Iterator<Item = (&[u8], &[u8], Known)> {
         end_to_end(&self.arena, &self.fields)
     }
+}
+
+/// As RFC 9113 section 6.5.2 counts. The arena holds more than what is sent: only where all of it is
+/// too much, the fields are counted.
+#[inline]
+fn fits(arena: &[u8], fields: &[Field], bytes: usize) -> bool {
+    let size = |field: &Field| {
+        field.name.of(arena).len() + field.value.of(arena).len() + FIELD_OVERHEAD_BYTES
+    };
+    arena.len() + fields.len() * FIELD_OVERHEAD_BYTES <= bytes
+        || fields.iter().filter(|field| !field.hop).map(size).sum::<usize>() <= bytes
 }
 
 fn end_to_end<'a>(

@@ -132,6 +132,9 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
         tried: &Try<'_, 'e, R>,
         upstream: &mut U,
     ) -> Ended {
+        if !upstream.takes(&self.scratch.request) {
+            return failed(Fault::HeadTooLarge(431), false, false);
+        }
         upstream.lend(&mut self.scratch.upload);
         let ended = self.attempt_with(tried, upstream).await;
         upstream.lend(&mut self.scratch.upload);
@@ -305,6 +308,9 @@ async fn download_half<'e, R: Runtime>(
     }
     if !edits.is_empty() && edits.iter().any(|edits| edits.apply_to_response(response).is_err()) {
         return failed(Fault::AuthFailed, false, false);
+    }
+    if !client.takes(response) {
+        return failed(Fault::HeadTooLarge(502), false, false);
     }
     flight.begun.set(true);
     if response.websocket {

@@ -79,6 +79,11 @@ pub(crate) trait Respond: Drain {
         std::future::ready(Ok(()))
     }
 
+    /// Whether the client reads a head as large as this one.
+    fn takes(&self, _response: &ResponseHead) -> bool {
+        true
+    }
+
     /// Writes the head of the final response; its body follows.
     fn begin(
         &mut self,

@@ -77,6 +77,13 @@ struct Stall {
     taken: u64,
 }
 
+impl<M: Message> Shared<M> {
+    /// The most bytes of fields that the peer reads.
+    pub(crate) fn head_bytes_max(&self) -> u32 {
+        self.state.borrow().engine.peer().header_list_bytes_max
+    }
+}
+
 impl<M: Message> Clone for Stream<M> {
     fn clone(&self) -> Self {
         Self { shared: Rc::clone(&self.shared), id: self.id }
@@ -347,6 +354,11 @@ where
         self.sent += written as u64;
         self.ended |= end;
         Ok(())
+    }
+
+    /// The most bytes of fields that the peer reads.
+    pub(crate) fn head_bytes_max(&self) -> u32 {
+        self.stream.shared.head_bytes_max()
     }
 
     /// The peer made us wait too long.

@@ -45,6 +45,11 @@ pub(crate) trait Backend<R: Runtime>: Sized {
     /// Takes or gives back the memory in which a request is written.
     fn lend(&mut self, memory: &mut Vec<u8>);
 
+    /// Whether the backend reads a head as large as this one.
+    fn takes(&self, _request: &RequestHead) -> bool {
+        true
+    }
+
     /// Sends a head with its body if that is at hand; else the body is to follow.
     fn send(
         &mut self,

@@ -128,6 +128,10 @@ impl<R: Runtime> Respond for Outgoing<R, RequestHead> {
         Ok(())
     }
 
+    fn takes(&self, response: &ResponseHead) -> bool {
+        response.fits(self.head_bytes_max())
+    }
+
     async fn begin(
         &mut self,
         forward: &Forward<'_>,

@@ -59,6 +59,10 @@ impl<R: Runtime> Backend<R> for Box<StreamBackend<R>> {
         std::mem::swap(&mut self.memory, memory);
     }
 
+    fn takes(&self, request: &RequestHead) -> bool {
+        request.fits(self.shared.head_bytes_max())
+    }
+
     async fn send(
         &mut self,
         head: &impl WriteHead,
