@@ -93,7 +93,7 @@ enum Command {
     ///
     /// Example: bench abuse --kinds rapid-reset,hpack-bomb --connections 100
     ///
-    /// Example: bench abuse --kinds zero-window,slow-head,slow-body --seconds 45
+    /// Example: bench abuse --kinds zero-window,slow-head,slow-body --seconds 70
     Abuse(abuse::AbuseArgs),
 }
 
