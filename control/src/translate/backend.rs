@@ -121,7 +121,12 @@ pub(super) fn resolve(
         let field = format!("{field}.name");
         return Err(Fault::new(Reason::UnsupportedProtocol, field, message).into());
     }
-    let tls = policy.map(|policy| policy.tls.clone()).transpose().map_err(Barrier::Policy)?;
+    let tls = match policy.map(|policy| policy.tls.clone()) {
+        // A listener that passes TLS through speaks none itself, whatever the policy; one that
+        // terminates it trusts nobody.
+        Some(Err(_)) if referrer.kind == Kind::TlsRoute => Some(trusting_nobody()),
+        tls => tls.transpose().map_err(Barrier::Policy)?,
+    };
     let suffix = match (transport, protocol) {
         (Transport::Udp, _) => "/udp",
         (Transport::Tcp, ir::BackendProtocol::Http1) => "",
@@ -129,6 +134,12 @@ pub(super) fn resolve(
     };
     let key = format!("{name}:{port}{suffix}").into();
     Ok(Target { key, service, port, transport, protocol, tls })
+}
+
+/// TLS for whoever must not be spoken to without it, and cannot be trusted.
+fn trusting_nobody() -> Arc<ir::BackendTls> {
+    let roots = ir::Roots::Certificates(Arc::default());
+    Arc::new(ir::BackendTls { server_name: "policy.invalid".into(), sans: Vec::new(), roots })
 }
 
 /// Whether a kind of route relays bytes and never reads them.
