@@ -264,3 +264,36 @@ fn backends_without_weight_are_left_out_and_invalid_ones_keep_their_share() {
     let slot = hit.rule.backends[0].slot.expect("it is valid") as usize;
     assert_eq!(epoch.backends[slot].as_ref().map(|b| &*b.name), Some("b/a"));
 }
+
+#[test]
+fn grpcroute_a_method_goes_before_headers_across_all_routes() {
+    let method = || on("~ /[^/]+/Get");
+    let everything = || with_headers("/", &["a=1"]);
+    let service = || on("/pkg.Service");
+    let request = Request::get("h", "/pkg.Service/Get").field("a", "1");
+    for (first, second, service_too, grpc, expected) in [
+        (method(), everything(), false, true, "ns/first"),
+        (everything(), method(), false, true, "ns/second"),
+        (everything(), method(), true, true, "ns/service"),
+        // Of HTTPRoutes, expressions come last.
+        (method(), everything(), false, false, "ns/second"),
+    ] {
+        let mut routes = vec![
+            route("ns/first", 0, &[], vec![rule(vec![first], &[])]),
+            route("ns/second", 1, &[], vec![rule(vec![second], &[])]),
+        ];
+        if service_too {
+            routes.push(route("ns/service", 2, &[], vec![rule(vec![service()], &[])]));
+        }
+        for route in &mut routes {
+            std::sync::Arc::make_mut(&mut route.route).grpc = grpc;
+        }
+        let epoch = compile(1, &ir(routes), None);
+        let found = find(table(&epoch), &request, &mut RegexCaches::default());
+        assert_eq!(found.map(|(name, ..)| name).as_deref(), Some(expected));
+        // What names another method is left to the match of everything.
+        let other = Request::get("h", "/pkg.Other/Set").field("a", "1");
+        let found = find(table(&epoch), &other, &mut RegexCaches::default());
+        assert!(found.is_some());
+    }
+}

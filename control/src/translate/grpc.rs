@@ -1,8 +1,9 @@
 //! Matches of GRPCRoutes: a gRPC call is a request for `/service/method`.
 //!
-//! The lookup table ranks exact paths, then prefixes by length, then expressions, which is the order
-//! that the API asks for: characters of the service, then of the method, then header matches. An
-//! expression is ranked behind every service that is named, whatever its length.
+//! The lookup table ranks exact paths, then prefixes by length, then expressions, then what matches
+//! every call, which is the order that the API asks for, across all routes: characters of the service,
+//! then of the method, then header matches. An expression is ranked behind every service that is
+//! named, whatever its length.
 
 use std::sync::Arc;
 
@@ -12,41 +13,23 @@ use super::status::Reason;
 use super::{Fault, matching};
 use crate::api::{GrpcMatch, MethodMatch, MethodMatchType};
 
-/// Translates the matches at `field` (`spec.rules[0].matches`); none means every call. `by_method`
-/// says that the route has a match by method alone, which must go before those that match all.
-pub(super) fn matches(
-    matches: &[GrpcMatch],
-    field: &str,
-    by_method: bool,
-) -> Result<Vec<ir::Match>, Fault> {
+/// Translates the matches at `field` (`spec.rules[0].matches`); none means every call.
+pub(super) fn matches(matches: &[GrpcMatch], field: &str) -> Result<Vec<ir::Match>, Fault> {
     let everything = [GrpcMatch::default()];
     let matches = if matches.is_empty() { &everything[..] } else { matches };
     let each = matches.iter().enumerate();
-    each.map(|(index, spec)| one(spec, &format!("{field}[{index}]"), by_method)).collect()
+    each.map(|(index, spec)| one(spec, &format!("{field}[{index}]"))).collect()
 }
 
-/// Whether a match names a method of any service.
-pub(super) fn is_by_method(spec: &GrpcMatch) -> bool {
-    let Some(method) = &spec.method else { return false };
-    let (service, method) = parts(method);
-    service.is_none() && method.is_some()
-}
-
-fn one(spec: &GrpcMatch, field: &str, by_method: bool) -> Result<ir::Match, Fault> {
+fn one(spec: &GrpcMatch, field: &str) -> Result<ir::Match, Fault> {
     let headers = matching::headers(&spec.headers, field)?;
     let method = spec.method.as_ref();
     let path = match method {
         Some(method) => path(method, &format!("{field}.method"))?,
         None => None,
     };
-    // Of two expressions, one that asks for the method of HTTP goes first: all calls have it.
-    let is_expression = matches!(path, Some(ir::PathMatch::Regex(_)));
-    let path = path.unwrap_or_else(|| match by_method {
-        true => ir::PathMatch::Regex(ANYTHING.into()),
-        false => ir::PathMatch::Prefix("/".into()),
-    });
-    let method = is_expression.then(|| "POST".into());
-    Ok(ir::Match { path, method, headers, query: Vec::new() })
+    let path = path.unwrap_or_else(|| ir::PathMatch::Prefix("/".into()));
+    Ok(ir::Match { path, method: None, headers, query: Vec::new() })
 }
 
 fn parts(spec: &MethodMatch) -> (Option<&Arc<str>>, Option<&Arc<str>>) {
@@ -109,15 +92,13 @@ fn is_name(text: &str) -> bool {
 
 /// One element of a path, whatever it is.
 const ELEMENT: &str = "[^/]+";
-/// Any path.
-const ANYTHING: &str = "/.*";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn translated(json: &str, by_method: bool) -> Result<ir::Match, Fault> {
-        one(&serde_json::from_str(json).unwrap(), "m", by_method)
+    fn translated(json: &str) -> Result<ir::Match, Fault> {
+        one(&serde_json::from_str(json).unwrap(), "m")
     }
 
     #[test]
@@ -139,17 +120,8 @@ mod tests {
                 Regex("/[^/]+/(?:C.*)".into()),
             ),
         ] {
-            assert_eq!(translated(spec, false).unwrap().path, path, "{spec}");
+            assert_eq!(translated(spec).unwrap().path, path, "{spec}");
         }
-    }
-
-    #[test]
-    fn a_method_alone_goes_before_a_match_of_everything() {
-        let method = translated(r#"{"method": {"method": "C"}}"#, true).unwrap();
-        let everything = translated("{}", true).unwrap();
-        assert_eq!(method.method.as_deref(), Some("POST"));
-        assert_eq!(everything.method, None);
-        assert_eq!(everything.path, ir::PathMatch::Regex("/.*".into()));
     }
 
     #[test]
@@ -164,7 +136,7 @@ mod tests {
                 "m.headers[0].value",
             ),
         ] {
-            assert_eq!(translated(spec, false).unwrap_err().field, place, "{spec}");
+            assert_eq!(translated(spec).unwrap_err().field, place, "{spec}");
         }
     }
 }

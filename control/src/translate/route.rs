@@ -91,11 +91,8 @@ impl Route for GrpcRoute {
         let empty = [GrpcRule::default()];
         let rules = self.spec.rules.as_deref().unwrap_or(&empty);
         let refusal = bad_hostname(&self.spec.hostnames);
-        let by_method = rules.iter().flat_map(|rule| &rule.matches).any(grpc::is_by_method);
         let ir = ir::Route { created: self.metadata.created, grpc: true, ..ir::Route::default() };
-        translate(referrer, (ir, refusal), rules, |rule, field, followed| {
-            grpc_rule(rule, field, by_method, followed)
-        })
+        translate(referrer, (ir, refusal), rules, grpc_rule)
     }
 }
 
@@ -202,7 +199,6 @@ fn http_rule(rule: &Rule, field: &str, followed: &mut Followed<'_>) -> Result<ir
 fn grpc_rule(
     rule: &GrpcRule,
     field: &str,
-    by_method: bool,
     followed: &mut Followed<'_>,
 ) -> Result<ir::Rule, Refusal> {
     let backends = backends(&rule.backend_refs, field, followed);
@@ -212,7 +208,7 @@ fn grpc_rule(
         return Err(Refusal::Route(fault));
     }
     let (filters, backends) = (filters.map_err(Refusal::Route)?, backends.map_err(Refusal::Route)?);
-    let matches = grpc::matches(&rule.matches, &format!("{field}.matches"), by_method);
+    let matches = grpc::matches(&rule.matches, &format!("{field}.matches"));
     let matches = matches.map_err(Refusal::Rule)?;
     Ok(ir::Rule { name: rule.name.clone(), matches, filters, backends, ..ir::Rule::default() })
 }

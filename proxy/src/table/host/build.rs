@@ -134,6 +134,9 @@ impl<'r> Builder<'r> {
             entries.push(entry);
         }
         let root = std::mem::take(&mut self.root);
+        // Expressions of gRPC name a method, which goes before whatever matches all calls.
+        let root_is_last =
+            !self.regexes.is_empty() && root.iter().all(|(_, candidate)| candidate.rule.grpc);
         let root = self.seal(root);
         self.regexes.sort_by_key(|(rank, _)| *rank);
         let entries = match <[Entry; 1]>::try_from(entries) {
@@ -148,6 +151,7 @@ impl<'r> Builder<'r> {
             depths,
             exact,
             root,
+            root_is_last,
             candidates: self.candidates.into(),
             regexes: self.regexes.into_iter().map(|(_, expression)| expression).collect(),
         };

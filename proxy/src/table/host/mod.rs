@@ -41,6 +41,8 @@ pub(crate) struct Host {
     exact: bool,
     /// The prefix `/`.
     root: Leaf,
+    /// Expressions are tried before it, as they are of gRPC.
+    root_is_last: bool,
     candidates: Box<[Candidate]>,
     regexes: Box<[Expression]>,
 }
@@ -178,11 +180,30 @@ impl Host {
         if let Some(hit) = self.find_prefix(path, head, caches) {
             return Some(hit);
         }
+        if !self.root_is_last
+            && let Some(hit) = self.find_root(head, caches)
+        {
+            return Some(hit);
+        }
         let mut all = self.regexes.iter();
         let found = all.find(|expression| {
             expression.candidate.holds(head, caches) && caches.is_match(&expression.pattern, path)
-        })?;
-        Some(Hit { rule: &found.candidate.rule, prefix: path.len() })
+        });
+        match found {
+            Some(found) => Some(Hit { rule: &found.candidate.rule, prefix: path.len() }),
+            None if self.root_is_last => self.find_root(head, caches),
+            None => None,
+        }
+    }
+
+    /// What matches every path.
+    #[inline]
+    fn find_root(&self, head: &RequestHead, caches: &mut RegexCaches) -> Option<Hit<'_>> {
+        let rule = match &self.root.always {
+            Some(rule) => rule,
+            None => self.first(self.root.candidates, head, caches)?,
+        };
+        Some(Hit { rule, prefix: 0 })
     }
 
     #[inline]
@@ -215,11 +236,7 @@ impl Host {
             slot = self.dependent[slot as usize].parent;
             prefix = self.entries.all().get(slot as usize).map_or(0, |next| self.text(next).len());
         }
-        let rule = match &self.root.always {
-            Some(rule) => rule,
-            None => self.first(self.root.candidates, head, caches)?,
-        };
-        Some(Hit { rule, prefix: 0 })
+        None
     }
 
     /// The slot of the longest prefix of `path`, or [`ROOT`], and its length.
