@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use runtime::{Abort, Runtime, Sink as _, Size, Stream as _};
+use runtime::{Abort, Buf, Runtime, Sink as _, Size, Stream as _};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConnection, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -38,6 +38,8 @@ pub(crate) struct Outgoing<R: Runtime> {
 pub(crate) struct Incoming<R: Runtime> {
     stream: R::Stream,
     tls: Option<Session>,
+    /// Records that the session has not taken yet: it takes more once its plaintext is read.
+    records: Option<Buf>,
     plain: Vec<u8>,
 }
 
@@ -58,7 +60,7 @@ impl<R: Runtime> Link<R> {
         let (sink, stream) = connected.map_err(|error| (Failure::Connect, error))?;
         let mut link = Self {
             outgoing: Outgoing { sink, tls: None, records: Vec::new() },
-            incoming: Incoming { stream, tls: None, plain: Vec::new() },
+            incoming: Incoming { stream, tls: None, records: None, plain: Vec::new() },
         };
         if let Some((config, name)) = tls {
             link.handshake(config, name).await.map_err(|error| (Failure::Tls, error))?;
@@ -82,7 +84,11 @@ impl<R: Runtime> Link<R> {
             if block.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            take_in(&mut session.borrow_mut(), &block)?;
+            let mut rest: &[u8] = &block;
+            while !rest.is_empty() {
+                let taken = take_some(&mut session.borrow_mut(), rest)?;
+                rest = &rest[taken..];
+            }
         }
         let wanted = config.alpn_protocols.first().map(Vec::as_slice);
         let chosen = session.borrow().alpn_protocol().map(<[u8]>::to_vec);
@@ -146,32 +152,48 @@ impl<R: Runtime> Incoming<R> {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return Err(error),
                 }
+                if let Some(records) = &mut self.records {
+                    let taken = take_some(&mut tls.borrow_mut(), records)?;
+                    records.advance(taken);
+                    if records.is_empty() {
+                        self.records = None;
+                    }
+                    continue;
+                }
             }
             let block = self.stream.recv(size).await?;
             if block.is_empty() {
                 return Ok(None);
             }
-            match &self.tls {
-                None => return Ok(Some(take(&block))),
-                Some(tls) => take_in(&mut tls.borrow_mut(), &block)?,
+            if self.tls.is_none() {
+                return Ok(Some(take(&block)));
             }
+            self.records = Some(block);
         }
     }
 }
 
-/// Feeds what arrived to the session.
-fn take_in(session: &mut ClientConnection, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        session.read_tls(&mut bytes)?;
-        session.process_new_packets().map_err(io::Error::other)?;
-    }
-    Ok(())
+/// Feeds some of what arrived to the session; how many bytes.
+fn take_some(session: &mut ClientConnection, mut bytes: &[u8]) -> io::Result<usize> {
+    let taken = session.read_tls(&mut bytes)?;
+    session.process_new_packets().map_err(io::Error::other)?;
+    Ok(taken)
 }
 
 /// A client that accepts every certificate: it measures, it trusts nobody. Without `resume` every
 /// handshake is a full one.
 pub(crate) fn client_config(protocol: Protocol, resume: bool) -> anyhow::Result<Arc<ClientConfig>> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut provider = aws_lc_rs::default_provider();
+    // As browsers offer them: AES with 128 bits first.
+    provider.cipher_suites.sort_by_key(|suite| {
+        use rustls::CipherSuite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384};
+        match suite.suite() {
+            TLS13_AES_128_GCM_SHA256 => 0,
+            TLS13_AES_256_GCM_SHA384 => 1,
+            _ => 2,
+        }
+    });
+    let provider = Arc::new(provider);
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?
         .dangerous()

@@ -9,16 +9,17 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
+use rustls::{CipherSuite, ServerConfig};
 
 use super::certificate;
 use super::clients::Validation;
+use super::suites;
 use super::ticket::Seed;
 use crate::epoch::Port;
 use crate::ir::{self, Hostname, ListenerKind};
@@ -76,6 +77,8 @@ pub(super) struct Listener {
 #[derive(Clone)]
 struct Server {
     config: Arc<ServerConfig>,
+    /// The same for clients without AES instructions, whose own order of suites counts.
+    portable: Arc<ServerConfig>,
     clients: Option<Arc<Validation>>,
 }
 
@@ -105,7 +108,7 @@ impl Config {
         ticket_seed: &[u8; 32],
         previous: Option<&Self>,
     ) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = Arc::new(suites::provider());
         let seed = Seed::new(ticket_seed);
         let previous = previous.filter(|previous| previous.seed_id == seed.id());
         let listeners: Vec<_> = claimants
@@ -134,7 +137,7 @@ impl Config {
     /// The listener for a ClientHello: exact hostname, then longest wildcard, then the listener
     /// without hostname. As the API says that a listener's hostname is matched against the SNI, a
     /// client that sends none gets only a listener without hostname; otherwise it is refused.
-    pub(super) fn choose(&self, sni: Option<&str>) -> Choice<'_> {
+    pub(super) fn choose(&self, sni: Option<&str>, offered: &[CipherSuite]) -> Choice<'_> {
         let mut best: Option<(usize, &Rc<Listener>)> = None;
         for listener in &self.listeners {
             let Some(rank) = rank(listener.hostname.as_ref(), sni) else { continue };
@@ -147,6 +150,9 @@ impl Config {
             None => Choice::Unclaimed(&ALERT_UNRECOGNIZED_NAME),
             Some((_, listener)) if listener.passes_through() => Choice::PassThrough(listener),
             Some((_, listener)) => match &listener.server {
+                Some(server) if suites::lacks_aes(offered) => {
+                    Choice::Serve(listener, &server.portable)
+                }
                 Some(server) => Choice::Serve(listener, &server.config),
                 None => Choice::Unusable,
             },
@@ -173,7 +179,9 @@ impl Listener {
 
     /// Whether an authority that it trusts vouches for this client.
     pub(super) fn trusts(&self, chain: &[CertificateDer<'_>]) -> bool {
-        let Some(Server { config, clients: Some(clients) }) = &self.server else { return false };
+        let Some(Server { config, clients: Some(clients), .. }) = &self.server else {
+            return false;
+        };
         let now = config.time_provider.current_time();
         now.is_some_and(|now| clients.check(chain, now).is_ok())
     }
@@ -221,7 +229,9 @@ fn server(claimant: &Claimant<'_>, seed: &Seed, provider: &Arc<CryptoProvider>) 
         // What is inside is for the backend to say.
         ListenerKind::Stream => Vec::new(),
     };
-    Some(Server { config: Arc::new(config), clients })
+    let portable = Arc::new(config.clone());
+    config.ignore_client_order = true;
+    Some(Server { config: Arc::new(config), portable, clients })
 }
 
 impl ResolvesServerCert for Certificates {

@@ -22,7 +22,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::verify::AnyName;
-use super::{Error, certificate, roots};
+use super::{Error, certificate, roots, suites};
 use crate::epoch::Epoch;
 use crate::ir::{BackendTls, Certificate, Hostname, Roots, SubjectAltName};
 
@@ -106,7 +106,7 @@ impl Identities {
             known: HashMap::default(),
             asked: HashMap::default(),
             system: Arc::new(roots::store(system)),
-            provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
+            provider: Arc::new(suites::provider()),
             next: 1,
         }
     }

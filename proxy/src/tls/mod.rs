@@ -17,6 +17,7 @@ mod error;
 mod identity;
 mod roots;
 mod session;
+mod suites;
 mod ticket;
 mod trust;
 mod verify;

@@ -284,7 +284,8 @@ impl Session {
         self.state = State::Refused;
         let accepted = accepted?;
         self.sni = accepted.client_hello().server_name().map(canonical);
-        let server = match config.choose(self.sni.as_deref()) {
+        let hello = accepted.client_hello();
+        let server = match config.choose(self.sni.as_deref(), hello.cipher_suites()) {
             Choice::Serve(listener, server) => {
                 self.chosen = Some(listener.clone());
                 server.clone()
