@@ -100,7 +100,7 @@ pub const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 pub const H2_CLIENT_BYTES_MAX: usize = 1024 * 1024;
 /// HTTP/2: window of a connection (bytes). Its heads and its output have the rest of
 /// [`H2_CLIENT_BYTES_MAX`].
-pub const H2_CONNECTION_WINDOW_BYTES: u32 = 384 * 1024;
+pub const H2_CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 /// HTTP/2: window of a connection to a backend, which many clients share (bytes): all its streams'.
 pub const H2_BACKEND_WINDOW_BYTES: u32 = H2_STREAMS_MAX * H2_STREAM_WINDOW_BYTES;
 /// HTTP/2: CONTINUATION frames of one field block.
@@ -112,6 +112,6 @@ pub const H2_BUDGET_PER_SECOND: u32 = 33;
 /// HTTP/2: output of one connection that waits to be written (bytes).
 pub const H2_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// HTTP/2: decoded request heads of a connection's open streams (bytes).
-pub const H2_HEADS_BYTES_MAX: usize = 256 * 1024;
+pub const H2_HEADS_BYTES_MAX: usize = 384 * 1024;
 /// HTTP/2: ended streams of a connection that late frames are told apart by.
 pub const H2_CLOSED_STREAMS_MAX: usize = 128;

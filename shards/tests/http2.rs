@@ -430,6 +430,34 @@ fn a_flood_of_resets_ends_its_connection_and_no_other() {
 }
 
 #[test]
+fn streams_that_are_reset_before_their_turn_reach_no_backend() {
+    for runtime in backends() {
+        let backend = Recorded::after(Duration::ZERO, OK);
+        let world = World::start(runtime, &one(&backend), Settings::default());
+        let mut stream = std::net::TcpStream::connect(world.address).unwrap();
+        // All in one segment: thirty requests, each with its reset, and one that is meant.
+        let mut bytes = PREFACE_AND_SETTINGS.to_vec();
+        for number in (1u32..60).step_by(2) {
+            let id = number.to_be_bytes();
+            bytes.extend(head_frame(number));
+            bytes.extend([0, 0, 4, 3, 0, id[0], id[1], id[2], id[3], 0, 0, 0, 8]);
+        }
+        bytes.extend(head_frame(61));
+        stream.write_all(&bytes).unwrap();
+        let mut answers = Vec::new();
+        let mut block = [0; 4096];
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        while count_ends(&answers) == 0 {
+            let count = stream.read(&mut block).unwrap();
+            assert!(count > 0, "{runtime:?}: closed");
+            answers.extend_from_slice(&block[..count]);
+        }
+        assert_eq!(backend.text().matches("GET /").count(), 1, "{runtime:?}");
+        world.stop();
+    }
+}
+
+#[test]
 fn what_rules_ask_for_works_for_streams_too() {
     for runtime in backends() {
         let backend = Recorded::start(|mut tap, number| {

@@ -44,8 +44,14 @@ impl Budget {
     /// Something suspicious; `false` when the budget is spent.
     #[must_use]
     pub(super) fn charge(&mut self, now: Instant) -> bool {
+        self.spend(1, now)
+    }
+
+    /// Something that costs as much as `frames` of these.
+    #[must_use]
+    pub(super) fn spend(&mut self, frames: u32, now: Instant) -> bool {
         self.refill(now);
-        let left = self.tokens.checked_sub(1);
+        let left = self.tokens.checked_sub(frames);
         self.tokens = left.unwrap_or(0);
         left.is_some()
     }

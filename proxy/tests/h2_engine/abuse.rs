@@ -234,6 +234,23 @@ fn decompression_bombs_are_refused_and_harm_nobody() {
 }
 
 #[test]
+fn decompression_bombs_in_a_row_end_the_connection_soon() {
+    let mut subject = Subject::new();
+    let first = bomb(b"a", &[b'v'; 3900], 20);
+    // The entry stays in the table: naming it again costs one byte.
+    let again = [&[0x82, 0x86, 0x84, 0x01, 0x01, b'x'][..], &[0xbe; 20]].concat();
+    subject.feed(&Frames::client().frame(Kind::Headers, 0x5, 1, &first).bytes);
+    for at in 1..H2_BUDGET / 10 + 2 {
+        subject.feed(&Frames::nothing().frame(Kind::Headers, 0x5, 1 + 2 * at, &again).bytes);
+        for id in opened(&subject) {
+            subject.server.forget(id);
+        }
+        subject.server.output().clear();
+    }
+    assert_eq!(subject.error.map(|error| error.code), Some(EnhanceYourCalm));
+}
+
+#[test]
 fn the_heads_of_one_connection_are_bounded() {
     let mut subject = Subject::new();
     let block = bomb(b"a", &[b'v'; 3000], 19);

@@ -27,6 +27,10 @@ struct Fields<'b> {
     bytes: &'b [u8],
 }
 
+/// Frames of the budget that a head above the limits costs: decoding it may take a thousand times what
+/// sending it did.
+const TOO_LARGE_COST: u32 = 10;
+
 const FLOOD: ConnectionError =
     ConnectionError { code: ErrorCode::EnhanceYourCalm, reason: "field block too large" };
 
@@ -129,6 +133,12 @@ impl<M: Message> Connection<M> {
         let read = read.map_err(|_| COMPRESSION)?;
         let read = match read {
             Ok(meaning) => Ok(meaning),
+            Err(Flaw::Refused(why)) if why.status() == 431 => {
+                if !self.budget.spend(TOO_LARGE_COST, now) {
+                    return Err(FLOOD);
+                }
+                Err(why)
+            }
             Err(Flaw::Refused(why)) => Err(why),
             Err(Flaw::Malformed) => return self.reject(id, ErrorCode::ProtocolError, now),
         };

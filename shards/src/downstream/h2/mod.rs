@@ -173,7 +173,10 @@ async fn run<R: Runtime>(shard: &Rc<Shard<R>>, job: Job) {
     let mut trace = Trace::start(R::now());
     let mut client = StreamClient::new(shard, &installed, stream.clone(), origin);
     client.settle(&mut scratch.request);
-    let abandoned = {
+    // A stream that is over before its turn costs no backend anything.
+    let abandoned = if let Some(end) = stream.end() {
+        Some(end)
+    } else {
         let mut exchange = Exchange {
             shard,
             installed: &installed,

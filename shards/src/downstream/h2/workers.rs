@@ -45,15 +45,14 @@ struct Worker {
 impl Workers {
     /// Has a stream served.
     pub(super) fn serve<R: Runtime>(shard: &Rc<Shard<R>>, job: Job) {
-        let worker = shard.workers.resting.borrow_mut().pop();
-        match worker {
-            Some(worker) => worker.wake_with(job),
-            None => {
-                let worker = Worker::default();
-                worker.job.set(Some(job));
-                R::spawn(work(Rc::clone(shard), Rc::new(worker)));
-            }
-        }
+        let worker = shard.workers.resting.borrow_mut().pop().unwrap_or_else(|| {
+            let worker = Rc::new(Worker::default());
+            R::spawn(work(Rc::clone(shard), Rc::clone(&worker)));
+            worker
+        });
+        // Only now: some backends run a task as soon as it is spawned, and whatever else arrived comes
+        // first.
+        worker.wake_with(job);
         let workers = &shard.workers;
         workers.low.set(workers.low.get().min(workers.resting.borrow().len()));
     }
