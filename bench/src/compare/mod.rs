@@ -79,6 +79,8 @@ pub(crate) struct Sample {
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) failed: u64,
+    /// Datagrams that never came back: UDP promises no more.
+    pub(crate) lost: u64,
     pub(crate) valid: bool,
     /// The hypervisor's share of the machine meanwhile.
     pub(crate) steal: f64,
@@ -280,12 +282,13 @@ impl Stand {
         let outcome =
             load(&load_arguments(args, *port, round, rate), args.load_core, &self.directory)?;
         let after = (cpu::cpu_ns(gateway.pid())?, cpu::machine_ticks());
-        if round == 0 {
+        if round == 0 && !args.scenario.may_lose() {
             for sample in &outcome.error_samples {
                 eprintln!("  {}: {sample}", kind.name());
             }
         }
         let requests = (outcome.completed_total + outcome.failed()).max(1);
+        let lost = if args.scenario.may_lose() { outcome.timed_out() } else { 0 };
         let ticks = (after.1.0 - before.1.0).max(1);
         Ok(Sample {
             entry: kind.name(),
@@ -295,7 +298,8 @@ impl Stand {
             requests_per_s: outcome.requests_per_s,
             p50_us: outcome.latency_us.p50,
             p99_us: outcome.latency_us.p99,
-            failed: outcome.failed(),
+            failed: outcome.failed() - lost,
+            lost,
             valid: outcome.valid,
             steal: (after.1.1 - before.1.1) as f64 / ticks as f64,
         })
@@ -402,6 +406,7 @@ mod tests {
             p50_us: 100.0,
             p99_us: 200.0,
             failed: 0,
+            lost: 0,
             valid: true,
             steal: 0.0,
         }

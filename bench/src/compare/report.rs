@@ -182,6 +182,13 @@ impl Report {
                 sample.round + 1
             );
         }
+        for (entry, _) in &self.versions {
+            let of = self.samples.iter().filter(|sample| sample.entry == *entry);
+            let lost = of.map(|sample| sample.lost).sum::<u64>();
+            if lost > 0 {
+                let _ = writeln!(out, "- {entry} lost {lost} datagrams in all measurements");
+            }
+        }
         let invalid = self.samples.iter().filter(|sample| !sample.valid).count();
         if invalid > 0 {
             let _ = writeln!(

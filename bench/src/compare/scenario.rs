@@ -78,6 +78,11 @@ impl Scenario {
         matches!(self, Self::Tls | Self::TlsBodies1m | Self::H2Tls)
     }
 
+    /// Whether what is asked may get lost without anybody being at fault.
+    pub(super) fn may_lose(self) -> bool {
+        self.protocol() == Protocol::Udp
+    }
+
     fn file(self) -> &'static str {
         match self {
             Self::Bodies64k => "64k",

@@ -155,6 +155,11 @@ impl Outcome {
         self.errors.get(Failure::Tolerated.name()).copied().unwrap_or(0)
     }
 
+    /// Requests without an answer in time.
+    pub(crate) fn timed_out(&self) -> u64 {
+        self.errors.get(Failure::Timeout.name()).copied().unwrap_or(0)
+    }
+
     /// The table for people.
     pub(crate) fn table(&self) -> String {
         let mut out = String::new();
