@@ -29,7 +29,7 @@ struct Fields<'b> {
 
 /// Frames of the budget that a head above the limits costs: decoding it may take a thousand times what
 /// sending it did.
-const TOO_LARGE_COST: u32 = 10;
+const TOO_LARGE_COST: u32 = 50;
 
 const FLOOD: ConnectionError =
     ConnectionError { code: ErrorCode::EnhanceYourCalm, reason: "field block too large" };
