@@ -15,6 +15,7 @@ use proxy::http::{Method, ResponseHead};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+use crate::frames::Frames;
 use crate::probe;
 
 /// What is asked for.
@@ -105,28 +106,29 @@ fn digest(
 ) -> anyhow::Result<bool> {
     #[allow(clippy::disallowed_methods, reason = "this client has no runtime to ask for the time")]
     let now = Instant::now();
-    let mut at = 0;
+    let mut frames = Frames::of(input);
     let mut over = false;
-    loop {
-        let read = http2.read(&input[at..], head, now)?;
-        if read.consumed == 0 && read.event.is_none() {
-            input.drain(..at);
-            return Ok(over);
-        }
-        at += read.consumed;
-        match read.event {
-            Some(Event::Data { stream, range, end }) => {
+    while let Some((event, _)) = frames.next(http2, head, now)? {
+        match event {
+            Event::Data { stream, range, end } => {
                 http2.release(stream, range.len());
                 over |= end;
             }
-            Some(Event::Head { end, .. }) => over |= end,
-            Some(Event::Trailers { .. }) => over = true,
-            Some(Event::Reset { code, .. } | Event::GoAway { code, .. }) => {
+            Event::Head { end, .. } => over |= end,
+            Event::Trailers { .. } => over = true,
+            Event::Reset { code, .. } | Event::GoAway { code, .. } => {
                 bail!("the server ended the request by {code:?}");
             }
-            Some(_) | None => {}
+            Event::Refused { .. }
+            | Event::Rejected { .. }
+            | Event::Writable { .. }
+            | Event::Settings
+            | Event::Pong => {}
         }
     }
+    let used = frames.used;
+    input.drain(..used);
+    Ok(over)
 }
 
 fn wrap(stream: TcpStream, tls: Option<&Arc<ClientConfig>>) -> anyhow::Result<Box<dyn Duplex>> {

@@ -7,6 +7,7 @@ mod abuse;
 mod backend;
 mod cluster;
 mod compare;
+mod frames;
 mod held;
 mod http;
 mod idle;

@@ -131,19 +131,11 @@ fn config(ports: Ports, up: [SocketAddr; 4], certificate: &Certificate) -> Strin
     out.push_str(&ringway::service("honest", honest));
     out.push_str(&ringway::service("abused", abused));
     out.push_str(&ringway::service("silent", silent));
+    out.push_str(&ringway::service_of("datagrams", datagrams, "port: 80, protocol: UDP"));
     let Ports { http, tcp, udp, .. } = ports;
     let _ = write!(
         out,
         "---
-apiVersion: v1
-kind: Service
-metadata:
-  name: datagrams
-  namespace: bench
-  annotations: {{ ringway.dev/endpoints: \"{datagrams}\" }}
-spec:
-  ports: [{{ port: 80, protocol: UDP }}]
----
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {{ name: abuse, namespace: bench }}

@@ -8,6 +8,7 @@ use proxy::http::RequestHead;
 use runtime::{Runtime, Sink as _, Size, Stream as _};
 
 use super::{body, wanted};
+use crate::frames::Frames;
 
 /// A message of gRPC that is echoed; a longer one is refused.
 const MESSAGE_MAX: usize = 16 << 20;
@@ -73,50 +74,38 @@ impl<R: Runtime> Connection<R> {
     /// Takes whole frames in; how many bytes they were.
     fn digest(&mut self, input: &[u8], head: &mut RequestHead) -> anyhow::Result<usize> {
         let now = R::now();
-        let mut at = 0;
-        loop {
-            let bytes = &input[at..];
-            let read = self.http2.read(bytes, head, now)?;
-            if read.consumed == 0 && read.event.is_none() {
-                return Ok(at);
-            }
-            at += read.consumed;
-            match read.event {
-                Some(Event::Head { stream, end }) => {
-                    self.streams.push(self.asked(stream, end, head))
-                }
-                Some(Event::Data { stream, range, end }) => {
+        let mut frames = Frames::of(input);
+        while let Some((event, bytes)) = frames.next(&mut self.http2, head, now)? {
+            match event {
+                Event::Head { stream, end } => self.streams.push(self.asked(stream, end, head)),
+                Event::Data { stream, range, end } => {
                     self.http2.release(stream, range.len());
                     if let Some(found) = self.stream(stream) {
                         found.whole = end;
                         if found.grpc {
-                            anyhow::ensure!(
-                                found.message.len() < MESSAGE_MAX,
-                                "a message too long"
-                            );
+                            let room = found.message.len() < MESSAGE_MAX;
+                            anyhow::ensure!(room, "a message too long");
                             found.message.extend_from_slice(&bytes[range]);
                         }
                     }
                 }
-                Some(Event::Trailers { stream }) => {
+                Event::Trailers { stream } => {
                     if let Some(found) = self.stream(stream) {
                         found.whole = true;
                     }
                 }
-                Some(Event::Refused { stream, .. } | Event::Reset { stream, .. }) => {
+                Event::Refused { stream, .. } | Event::Reset { stream, .. } => {
                     self.http2.forget(stream);
                     self.streams.retain(|found| found.id != stream);
                 }
-                Some(
-                    Event::Rejected { .. }
-                    | Event::Writable { .. }
-                    | Event::Settings
-                    | Event::GoAway { .. }
-                    | Event::Pong,
-                )
-                | None => {}
+                Event::Rejected { .. }
+                | Event::Writable { .. }
+                | Event::Settings
+                | Event::GoAway { .. }
+                | Event::Pong => {}
             }
         }
+        Ok(frames.used)
     }
 
     fn stream(&mut self, id: StreamId) -> Option<&mut Stream> {

@@ -29,6 +29,15 @@ pub(crate) struct Orders {
     pub(crate) new_connection: bool,
 }
 
+/// What the clients of a run share.
+#[derive(Clone)]
+pub(crate) struct Run {
+    /// What they are given.
+    pub(crate) orders: Rc<Orders>,
+    /// Which of them sends what, and when.
+    pub(crate) engine: Rc<RefCell<Engine>>,
+}
+
 /// A protocol's way to exchange one request after the other.
 pub(crate) trait Exchange {
     /// Readies it before the clock starts. A failure shows again, and counts, with the first request.
@@ -42,10 +51,8 @@ pub(crate) trait Exchange {
 pub(crate) struct Client<X> {
     /// Its slot.
     pub(crate) index: usize,
-    /// What it is given.
-    pub(crate) orders: Rc<Orders>,
-    /// The run.
-    pub(crate) engine: Rc<RefCell<Engine>>,
+    /// What it shares with the others.
+    pub(crate) run: Run,
     /// How it exchanges.
     pub(crate) exchange: X,
 }
@@ -53,21 +60,21 @@ pub(crate) struct Client<X> {
 impl<X: Exchange> Client<X> {
     /// Runs until the engine has nothing more.
     pub(crate) async fn run(mut self) {
-        if !self.orders.new_connection {
+        if !self.run.orders.new_connection {
             self.exchange.open().await;
         }
-        self.engine.borrow_mut().settled += 1;
+        self.run.engine.borrow_mut().settled += 1;
         loop {
-            let next = Next { engine: &self.engine, index: self.index, in_line: false };
+            let next = Next { engine: &self.run.engine, index: self.index, in_line: false };
             let Some(job) = next.await else { break };
             self.serve(job).await;
         }
-        self.engine.borrow_mut().active -= 1;
+        self.run.engine.borrow_mut().active -= 1;
     }
 
     async fn serve(&mut self, job: Job) {
         {
-            let mut engine = self.engine.borrow_mut();
+            let mut engine = self.run.engine.borrow_mut();
             let now = engine.now();
             if !job.waited {
                 engine.record.sent(job.intended, now);
@@ -75,7 +82,7 @@ impl<X: Exchange> Client<X> {
             engine.slots[self.index].running = Some((now, None));
         }
         let outcome = self.exchange.exchange(job.target).await;
-        let mut engine = self.engine.borrow_mut();
+        let mut engine = self.run.engine.borrow_mut();
         let engine = &mut *engine;
         let slot = &mut engine.slots[self.index];
         slot.running = None;
@@ -85,7 +92,7 @@ impl<X: Exchange> Client<X> {
             Ok(bytes) => engine.record.answered(job.intended, now, bytes),
             Err((kind, detail)) => {
                 let kind = if timed_out { Failure::Timeout } else { kind };
-                let url = &self.orders.targets[job.target].url;
+                let url = &self.run.orders.targets[job.target].url;
                 engine.record.failed(now, kind, || format!("{url}: {detail}"));
             }
         }

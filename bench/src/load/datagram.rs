@@ -14,8 +14,8 @@ use runtime::Runtime;
 use rustix::event::Timespec;
 use rustix::event::epoll;
 
-use crate::load::client::{Exchange, Orders};
-use crate::load::engine::{Delivered, Engine, Failed};
+use crate::load::client::{Exchange, Run};
+use crate::load::engine::{Delivered, Failed};
 use crate::load::record::Failure;
 
 /// Bytes of a datagram that tell it from others: slot and number.
@@ -27,8 +27,7 @@ const TURN: usize = 32;
 
 /// The sockets of a run.
 pub(crate) struct Hub {
-    orders: Rc<Orders>,
-    engine: Rc<RefCell<Engine>>,
+    run: Run,
     sockets: Vec<UdpSocket>,
     /// By slot: the number of its current datagram, and its URL.
     current: RefCell<Vec<(u64, usize)>>,
@@ -36,16 +35,11 @@ pub(crate) struct Hub {
 
 impl Hub {
     /// Opens `connections` sockets towards the first URL for `slots` slots.
-    pub(crate) fn new(
-        orders: Rc<Orders>,
-        engine: Rc<RefCell<Engine>>,
-        connections: usize,
-        slots: usize,
-    ) -> io::Result<Rc<Self>> {
-        let to = orders.targets[0].address;
+    pub(crate) fn new(run: Run, connections: usize, slots: usize) -> io::Result<Rc<Self>> {
+        let to = run.orders.targets[0].address;
         let sockets = (0..connections).map(|_| socket(to)).collect::<io::Result<Vec<_>>>()?;
-        engine.borrow_mut().record.connections += connections as u64;
-        Ok(Rc::new(Self { orders, engine, sockets, current: RefCell::new(vec![(0, 0); slots]) }))
+        run.engine.borrow_mut().record.connections += connections as u64;
+        Ok(Rc::new(Self { run, sockets, current: RefCell::new(vec![(0, 0); slots]) }))
     }
 
     /// Receives for all sockets.
@@ -85,12 +79,12 @@ impl Hub {
         if current != number {
             return;
         }
-        let right = bytes[SEQUENCE..] == self.orders.targets[target].bytes[SEQUENCE..];
+        let right = bytes[SEQUENCE..] == self.run.orders.targets[target].bytes[SEQUENCE..];
         let answer = match right {
             true => Ok(bytes.len() as u64),
             false => Err((Failure::Malformed, "not the bytes that were sent".to_owned())),
         };
-        self.engine.borrow_mut().deliver(slot, answer);
+        self.run.engine.borrow_mut().deliver(slot, answer);
     }
 }
 
@@ -136,10 +130,10 @@ impl Exchange for Datagrams {
         self.block.clear();
         self.block.extend_from_slice(&(self.index as u64).to_be_bytes());
         self.block.extend_from_slice(&self.number.to_be_bytes());
-        self.block.extend_from_slice(&self.hub.orders.targets[target].bytes[SEQUENCE..]);
+        self.block.extend_from_slice(&self.hub.run.orders.targets[target].bytes[SEQUENCE..]);
         let sent = self.hub.sockets[self.socket].send(&self.block);
         sent.map_err(|error| (Failure::Closed, error.to_string()))?;
-        Delivered { engine: &self.hub.engine, index: self.index }.await
+        Delivered { engine: &self.hub.run.engine, index: self.index }.await
     }
 }
 

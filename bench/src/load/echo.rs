@@ -3,13 +3,10 @@
 //! Called by `load::client`. Invariant: one message is under way on a connection, and every byte that
 //! comes back is compared.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use runtime::{Runtime, Size};
 
-use crate::load::client::{Exchange, Orders};
-use crate::load::engine::{Engine, Failed};
+use crate::load::client::{Exchange, Run};
+use crate::load::engine::Failed;
 use crate::load::kept::Kept;
 use crate::load::record::Failure;
 
@@ -22,9 +19,9 @@ pub(crate) struct Echo<R: Runtime> {
 
 impl<R: Runtime> Echo<R> {
     /// A client that is not connected.
-    pub(crate) fn new(index: usize, orders: Rc<Orders>, engine: Rc<RefCell<Engine>>) -> Self {
-        let messages = orders.targets.iter().map(|target| target.bytes.clone()).collect();
-        Self { kept: Kept::new(index, orders, engine), messages }
+    pub(crate) fn new(index: usize, run: Run) -> Self {
+        let messages = run.orders.targets.iter().map(|target| target.bytes.clone()).collect();
+        Self { kept: Kept::new(index, run), messages }
     }
 
     async fn ask(&mut self, target: usize) -> Result<u64, Failed> {
@@ -63,9 +60,9 @@ impl<R: Runtime> Exchange for Echo<R> {
     async fn exchange(&mut self, target: usize) -> Result<u64, Failed> {
         let outcome = self.ask(target).await;
         if outcome.is_err() {
-            self.messages[target].clone_from(&self.kept.orders.targets[target].bytes);
+            self.messages[target].clone_from(&self.kept.run.orders.targets[target].bytes);
         }
-        if outcome.is_err() || self.kept.orders.new_connection {
+        if outcome.is_err() || self.kept.run.orders.new_connection {
             self.kept.close(target);
         }
         outcome

@@ -2,14 +2,13 @@
 //!
 //! Called by `load::client`. Invariant: on a connection that stays open, a request allocates nothing.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use runtime::{Runtime, Size};
 
 use crate::load::answer::Answer;
-use crate::load::client::{Exchange, Orders};
-use crate::load::engine::{Engine, Failed};
+use crate::load::client::{Exchange, Run};
+use crate::load::engine::Failed;
 use crate::load::kept::Kept;
 use crate::load::record::Failure;
 
@@ -23,14 +22,14 @@ pub(crate) struct Http1<R: Runtime> {
 
 impl<R: Runtime> Http1<R> {
     /// A client that is not connected.
-    pub(crate) fn new(index: usize, orders: Rc<Orders>, engine: Rc<RefCell<Engine>>) -> Self {
-        let requests = orders.targets.iter().map(|target| target.bytes.clone()).collect();
-        Self { kept: Kept::new(index, orders, engine), requests, answer: Answer::new() }
+    pub(crate) fn new(index: usize, run: Run) -> Self {
+        let requests = run.orders.targets.iter().map(|target| target.bytes.clone()).collect();
+        Self { kept: Kept::new(index, run), requests, answer: Answer::new() }
     }
 
     async fn ask(&mut self, target: usize) -> Result<(), Failed> {
         let request = std::mem::take(&mut self.requests[target]);
-        let orders = Rc::clone(&self.kept.orders);
+        let orders = Rc::clone(&self.kept.run.orders);
         let closed = |error: std::io::Error| (Failure::Closed, error.to_string());
         let sent = match self.kept.link(target).await {
             Ok(link) => link.outgoing.send(request).await.map_err(closed),
@@ -69,11 +68,11 @@ impl<R: Runtime> Exchange for Http1<R> {
     async fn exchange(&mut self, target: usize) -> Result<u64, Failed> {
         self.answer.reset();
         let outcome = self.ask(target).await;
-        if outcome.is_err() || self.answer.close || self.kept.orders.new_connection {
+        if outcome.is_err() || self.answer.close || self.kept.run.orders.new_connection {
             self.kept.close(target);
         }
         outcome?;
-        let learned = &mut self.kept.engine.borrow_mut().learned[target];
-        self.answer.received.check(&self.kept.orders.expected, learned)
+        let learned = &mut self.kept.run.engine.borrow_mut().learned[target];
+        self.answer.received.check(&self.kept.run.orders.expected, learned)
     }
 }

@@ -18,9 +18,10 @@ use proxy::http::write::lines;
 use proxy::http::{Method, ResponseHead};
 use runtime::{Runtime, Size};
 
+use crate::frames::Frames;
 use crate::load::answer::Received;
-use crate::load::client::{Exchange, Orders};
-use crate::load::engine::{Delivered, Engine, Failed};
+use crate::load::client::{Exchange, Orders, Run};
+use crate::load::engine::{Delivered, Failed};
 use crate::load::kept::connect;
 use crate::load::link::{Incoming, Outgoing};
 use crate::load::record::Failure;
@@ -35,8 +36,7 @@ const SETTLE: Duration = Duration::from_millis(2);
 
 /// One connection, and the requests on it.
 pub(crate) struct Channel {
-    orders: Rc<Orders>,
-    engine: Rc<RefCell<Engine>>,
+    run: Run,
     state: RefCell<State>,
 }
 
@@ -68,14 +68,14 @@ struct Pending {
 
 impl Channel {
     /// Not connected.
-    pub(crate) fn new(orders: Rc<Orders>, engine: Rc<RefCell<Engine>>) -> Rc<Self> {
-        Rc::new(Self { orders, engine, state: RefCell::default() })
+    pub(crate) fn new(run: Run) -> Rc<Self> {
+        Rc::new(Self { run, state: RefCell::default() })
     }
 
     /// Connects, and again whenever the connection has ended.
     pub(crate) async fn keep<R: Runtime>(self: Rc<Self>) {
         loop {
-            let failed = match connect::<R>(&self.orders, &self.engine, 0).await {
+            let failed = match connect::<R>(&self.run, 0).await {
                 Ok(link) => {
                     let generation = self.begin();
                     R::spawn(Rc::clone(&self).write::<R>(link.outgoing, generation));
@@ -103,7 +103,7 @@ impl Channel {
         if let Some(writer) = state.writer.take() {
             writer.wake();
         }
-        let mut engine = self.engine.borrow_mut();
+        let mut engine = self.run.engine.borrow_mut();
         let begun = state.pending.drain(..).map(|pending| pending.slot).collect::<Vec<_>>();
         let queued = state.queued.drain(..).map(|(slot, _)| slot);
         for slot in begun.into_iter().chain(queued) {
@@ -144,23 +144,15 @@ impl Channel {
             joined.as_slice()
         };
         let now = R::now();
-        let mut at = 0;
-        loop {
-            let read = http2.read(&input[at..], head, now)?;
-            if read.consumed == 0 && read.event.is_none() {
-                break;
-            }
-            at += read.consumed;
-            if let Some(event) = read.event {
-                let over = self.event(http2, &mut state.pending, event, head);
-                if let Some(over) = over {
-                    self.complete(http2, &mut state.pending, over);
-                }
+        let mut frames = Frames::of(input);
+        while let Some((event, _)) = frames.next(http2, head, now)? {
+            if let Some(over) = self.event(http2, &mut state.pending, event, head) {
+                self.complete(http2, &mut state.pending, over);
             }
         }
-        rest.extend_from_slice(&input[at..]);
+        rest.extend_from_slice(&input[frames.used..]);
         state.tried = true;
-        state.advance(&self.orders);
+        state.advance(&self.run.orders);
         Ok(())
     }
 
@@ -176,7 +168,7 @@ impl Channel {
             Event::Head { stream, end } => {
                 if let Some(pending) = of(pending, stream).filter(|_| !head.is_interim()) {
                     let field = |name: &str| value(head, name);
-                    pending.received.head(head.status, &self.orders.expected, field);
+                    pending.received.head(head.status, &self.run.orders.expected, field);
                     pending.grpc_status = value(head, "grpc-status").map(<[u8]>::to_vec);
                 }
                 end.then_some((stream, None))
@@ -217,7 +209,7 @@ impl Channel {
         http2.forget(stream);
         let Some(at) = pending.iter().position(|pending| pending.stream == stream) else { return };
         let pending = pending.swap_remove(at);
-        let mut engine = self.engine.borrow_mut();
+        let mut engine = self.run.engine.borrow_mut();
         let learned = &mut engine.learned[pending.target];
         let judged = match failed {
             Some(failed) => Err(failed),
@@ -227,7 +219,7 @@ impl Channel {
     }
 
     fn judge(&self, pending: &Pending, learned: &mut Option<u64>) -> Result<u64, Failed> {
-        if self.orders.protocol == Protocol::Grpc
+        if self.run.orders.protocol == Protocol::Grpc
             && pending.received.status == 200
             && pending.grpc_status.as_deref() != Some(b"0")
         {
@@ -235,7 +227,7 @@ impl Channel {
             let text = format!("grpc-status {}", String::from_utf8_lossy(status));
             return Err((Failure::Status, text));
         }
-        pending.received.check(&self.orders.expected, learned)
+        pending.received.check(&self.run.orders.expected, learned)
     }
 
     async fn write<R: Runtime>(self: Rc<Self>, mut outgoing: Outgoing<R>, generation: usize) {
@@ -266,7 +258,7 @@ impl Channel {
         }
         out.clear();
         std::mem::swap(http2.output(), out);
-        state.advance(&self.orders);
+        state.advance(&self.run.orders);
         Poll::Ready(true)
     }
 }
@@ -347,9 +339,9 @@ impl<R: Runtime> Exchange for Stream<R> {
         {
             let mut state = self.channel.state.borrow_mut();
             state.queued.push_back((self.index, target));
-            state.advance(&self.channel.orders);
+            state.advance(&self.channel.run.orders);
         }
-        let engine = &self.channel.engine;
+        let engine = &self.channel.run.engine;
         let outcome = Delivered { engine, index: self.index }.await;
         if outcome.is_ok() {
             return outcome;

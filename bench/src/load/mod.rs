@@ -29,7 +29,7 @@ use rustix::time::{
 };
 
 pub(crate) use self::answer::Expected;
-use self::client::{Client, Exchange, Orders};
+use self::client::{Client, Exchange, Orders, Run};
 use self::datagram::{Datagrams, Hub};
 use self::echo::Echo;
 use self::engine::Engine;
@@ -86,7 +86,8 @@ pub(crate) fn run<R: Runtime>(plan: &Plan, options: &Options) -> anyhow::Result<
         new_connection: plan.new_connection,
     });
     let engine = Rc::new(RefCell::new(prepare(plan)));
-    R::block_on(options, || conduct::<R>(plan, orders, Rc::clone(&engine)))??;
+    let run = Run { orders, engine: Rc::clone(&engine) };
+    R::block_on(options, || conduct::<R>(plan, run))??;
     let blank = Record::new((0, 0), false);
     let record = std::mem::replace(&mut engine.borrow_mut().record, blank);
     Ok(record)
@@ -103,12 +104,9 @@ fn prepare(plan: &Plan) -> Engine {
 /// Clients may take so long to connect before the start.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
 
-async fn conduct<R: Runtime>(
-    plan: &Plan,
-    orders: Rc<Orders>,
-    engine: Rc<RefCell<Engine>>,
-) -> anyhow::Result<()> {
-    start::<R>(plan, &orders, &engine)?;
+async fn conduct<R: Runtime>(plan: &Plan, run: Run) -> anyhow::Result<()> {
+    start::<R>(plan, &run)?;
+    let engine = run.engine;
     let limit = R::now() + SETTLE_MAX;
     while engine.borrow().settled < plan.slots() && R::now() < limit {
         R::sleep_until(R::now() + Duration::from_millis(2)).await;
@@ -135,38 +133,24 @@ impl Plan {
 }
 
 /// Starts a client for every slot.
-fn start<R: Runtime>(
-    plan: &Plan,
-    orders: &Rc<Orders>,
-    engine: &Rc<RefCell<Engine>>,
-) -> anyhow::Result<()> {
-    let both = || (Rc::clone(orders), Rc::clone(engine));
+fn start<R: Runtime>(plan: &Plan, run: &Run) -> anyhow::Result<()> {
     match plan.protocol {
-        Protocol::Http1 => clients::<R, _>(plan, both, |index| {
-            let (orders, engine) = both();
-            Http1::<R>::new(index, orders, engine)
-        }),
-        Protocol::Tcp => clients::<R, _>(plan, both, |index| {
-            let (orders, engine) = both();
-            Echo::<R>::new(index, orders, engine)
-        }),
+        Protocol::Http1 => {
+            clients::<R, _>(plan, run, |index| Http1::<R>::new(index, run.clone()));
+        }
+        Protocol::Tcp => clients::<R, _>(plan, run, |index| Echo::<R>::new(index, run.clone())),
         Protocol::Http2 | Protocol::Grpc => {
-            let channels: Vec<_> = (0..plan.connections)
-                .map(|_| {
-                    let (orders, engine) = both();
-                    Channel::new(orders, engine)
-                })
-                .collect();
+            let channels: Vec<_> =
+                (0..plan.connections).map(|_| Channel::new(run.clone())).collect();
             for channel in &channels {
                 R::spawn(Rc::clone(channel).keep::<R>());
             }
-            clients::<R, _>(plan, both, |index| {
+            clients::<R, _>(plan, run, |index| {
                 Stream::<R>::new(index, Rc::clone(&channels[index % plan.connections]))
             });
         }
         Protocol::Udp => {
-            let (orders, engine) = both();
-            let hub = Hub::new(orders, engine, plan.connections, plan.slots())
+            let hub = Hub::new(run.clone(), plan.connections, plan.slots())
                 .context("cannot open UDP sockets")?;
             let receiver = Rc::clone(&hub);
             R::spawn(async move {
@@ -174,7 +158,7 @@ fn start<R: Runtime>(
                     eprintln!("error: receiving datagrams: {error:#}");
                 }
             });
-            clients::<R, _>(plan, both, |index| {
+            clients::<R, _>(plan, run, |index| {
                 Datagrams::new(index, Rc::clone(&hub), index % plan.connections)
             });
         }
@@ -184,12 +168,11 @@ fn start<R: Runtime>(
 
 fn clients<R: Runtime, X: Exchange + 'static>(
     plan: &Plan,
-    both: impl Fn() -> (Rc<Orders>, Rc<RefCell<Engine>>),
+    run: &Run,
     exchange: impl Fn(usize) -> X,
 ) {
     for index in 0..plan.slots() {
-        let (orders, engine) = both();
-        R::spawn(Client { index, orders, engine, exchange: exchange(index) }.run());
+        R::spawn(Client { index, run: run.clone(), exchange: exchange(index) }.run());
     }
 }
 

@@ -165,7 +165,8 @@ pub(crate) fn service(name: &str, endpoint: SocketAddr) -> String {
     service_of(name, endpoint, "port: 80")
 }
 
-fn service_of(name: &str, endpoint: SocketAddr, port: &str) -> String {
+/// The same, whose port is more than its number.
+pub(crate) fn service_of(name: &str, endpoint: SocketAddr, port: &str) -> String {
     format!(
         "---
 apiVersion: v1
