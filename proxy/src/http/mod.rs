@@ -213,7 +213,7 @@ impl RequestHead {
 
     /// End-to-end fields, in order.
     pub fn passing(&self) -> impl Iterator<Item = &Field> {
-        self.fields.iter().filter(|field| !field.hop)
+        passing(&self.fields)
     }
 
     /// End-to-end fields as name and value, in order.
@@ -256,7 +256,7 @@ impl ResponseHead {
 
     /// End-to-end fields, in order.
     pub fn passing(&self) -> impl Iterator<Item = &Field> {
-        self.fields.iter().filter(|field| !field.hop)
+        passing(&self.fields)
     }
 
     /// End-to-end fields as name and value, in order.
@@ -273,15 +273,16 @@ fn fits(arena: &[u8], fields: &[Field], bytes: usize) -> bool {
         field.name.of(arena).len() + field.value.of(arena).len() + FIELD_OVERHEAD_BYTES
     };
     arena.len() + fields.len() * FIELD_OVERHEAD_BYTES <= bytes
-        || fields.iter().filter(|field| !field.hop).map(size).sum::<usize>() <= bytes
+        || passing(fields).map(size).sum::<usize>() <= bytes
+}
+
+fn passing(fields: &[Field]) -> impl Iterator<Item = &Field> {
+    fields.iter().filter(|field| !field.hop)
 }
 
 fn end_to_end<'a>(
     arena: &'a [u8],
     fields: &'a [Field],
 ) -> impl Iterator<Item = (&'a [u8], &'a [u8], Known)> {
-    fields
-        .iter()
-        .filter(|field| !field.hop)
-        .map(|field| (field.name.of(arena), field.value.of(arena), field.known))
+    passing(fields).map(|field| (field.name.of(arena), field.value.of(arena), field.known))
 }

@@ -283,8 +283,8 @@ impl Session {
         let (config, raw) = (config.clone(), std::mem::take(raw));
         self.state = State::Refused;
         let accepted = accepted?;
-        self.sni = accepted.client_hello().server_name().map(canonical);
         let hello = accepted.client_hello();
+        self.sni = hello.server_name().map(canonical);
         let server = match config.choose(self.sni.as_deref(), hello.cipher_suites()) {
             Choice::Serve(listener, server) => {
                 self.chosen = Some(listener.clone());
