@@ -283,8 +283,9 @@ fn each_client_stays_with_its_backend_and_weights_hold_over_clients() {
         let world = start(runtime, &ir);
         heavy.0.set_nonblocking(true).unwrap();
         let mut seen = [0, 0];
-        for _ in 0..40 {
-            let client = Peer::of(world.address);
+        // All stay open: a port that is free again would give the next client an old session.
+        let clients: Vec<Peer> = (0..40).map(|_| Peer::of(world.address)).collect();
+        for client in &clients {
             client.send(b"1");
             // Whoever got it answers.
             let backend = loop {
