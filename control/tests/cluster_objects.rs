@@ -43,11 +43,12 @@ fn objects_that_are_wrong_have_a_condition_and_hurt_nobody_else() {
     });
     thousand_backends(&bed.namespace);
     bed.namespace.wait_route("many", "ResolvedRefs", "False", "BackendNotFound");
-    // The most that the API takes in annotations of one object.
+    // The most that the API takes in annotations of one object. It has a path of its own: were it made
+    // in the second of `first`, its name would come first for the paths that both have.
     bed.namespace.apply(&format!(
         "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n\
          metadata: {{ name: big, annotations: {{ blob: \"{}\" }} }}\n\
-         spec: {{ parentRefs: [{{ name: web }}] }}\n",
+         spec:\n  parentRefs: [{{ name: web }}]\n  rules: [{{ matches: [{{ path: {{ value: /big }} }}] }}]\n",
         "x".repeat(250 * 1024)
     ));
     bed.namespace.wait_route("big", "Accepted", "True", "Accepted");
