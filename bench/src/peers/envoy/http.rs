@@ -78,9 +78,14 @@ fn virtual_hosts(protocol: Protocol) -> String {
 
 /// What is spoken to the upstream; nothing to say without HTTP.
 pub(super) fn upstream_options(protocol: Protocol) -> String {
+    // What the backend will allow, said beforehand: until its SETTINGS are there, Envoy would put all
+    // streams on one connection, and the backend would refuse most of them.
     let spoken = match protocol {
-        Protocol::Http1 | Protocol::Http2 => "http_protocol_options",
-        Protocol::Grpc => "http2_protocol_options",
+        Protocol::Http1 | Protocol::Http2 => "http_protocol_options: {}".to_owned(),
+        Protocol::Grpc => format!(
+            "http2_protocol_options: {{ max_concurrent_streams: {} }}",
+            proxy::limits::H2_STREAMS_MAX
+        ),
         Protocol::Tcp | Protocol::Udp => return String::new(),
     };
     format!(
@@ -88,7 +93,7 @@ pub(super) fn upstream_options(protocol: Protocol) -> String {
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
         common_http_protocol_options: {{ idle_timeout: 60s }}
-        explicit_http_config: {{ {spoken}: {{}} }}
+        explicit_http_config: {{ {spoken} }}
 "
     )
 }
