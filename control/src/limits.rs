@@ -160,7 +160,7 @@ fn shared() -> Vec<Limit> {
 }
 
 fn h2() -> Vec<Limit> {
-    use Value::{Bytes, Count};
+    use Value::{Bytes, Count, Time};
     let count = |n: u32, of| Count(n.into(), of);
     vec![
         limit(
@@ -203,6 +203,12 @@ fn h2() -> Vec<Limit> {
             count(l::H2_BUDGET_PER_SECOND, "of these a second"),
             "more than this uses up the budget",
         ),
+        limit(
+            "H2_TOO_LARGE_COST",
+            count(l::H2_TOO_LARGE_COST, "of these a head"),
+            "what a head that is answered 431 costs of the budget",
+        ),
+        limit("H2_SETTINGS_TIMEOUT", Time(l::H2_SETTINGS_TIMEOUT), "GOAWAY with SETTINGS_TIMEOUT"),
         limit(
             "H2_OUTPUT_BYTES_MAX",
             Bytes(l::H2_OUTPUT_BYTES_MAX as u64),

@@ -109,6 +109,12 @@ pub const H2_CONTINUATIONS_MAX: u32 = 8;
 pub const H2_BUDGET: u32 = 1000;
 /// HTTP/2: such frames a second in the long run.
 pub const H2_BUDGET_PER_SECOND: u32 = 33;
+/// HTTP/2: frames of the budget that a head above the limits costs: decoding it may take a thousand
+/// times what sending it did.
+pub const H2_TOO_LARGE_COST: u32 = 50;
+/// HTTP/2: our SETTINGS must be acknowledged within this time; a slow peer gets longer while it still
+/// sends what it may have sent before it read them.
+pub const H2_SETTINGS_TIMEOUT: Duration = Duration::from_secs(10);
 /// HTTP/2: output of one connection that waits to be written (bytes).
 pub const H2_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// HTTP/2: decoded request heads of a connection's open streams (bytes).

@@ -147,6 +147,15 @@ impl Deadline {
         self.put(now + window, Some(Pace { window, bytes_min, acked: None }), false);
     }
 
+    /// One more (not set yet) that ends the same.
+    pub(crate) fn another(&self) -> Self {
+        let cut = match &self.deadlines.slab.borrow().slots[self.index as usize].ends {
+            Ends::Side(cut) => Ends::Side(cut.clone()),
+            Ends::Nothing | Ends::Flow(_) => Ends::Nothing,
+        };
+        self.deadlines.take(Slot::new(cut))
+    }
+
     pub(crate) fn clear(&self) {
         self.deadlines.slab.borrow_mut().slots[self.index as usize].at = None;
     }

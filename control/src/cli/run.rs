@@ -362,6 +362,7 @@ impl ServeArgs {
                 upstream_idle: times.timeout_upstream_idle,
                 udp_idle: times.timeout_udp_idle,
                 stream_idle: times.timeout_stream_idle,
+                ..Timeouts::default()
             },
         }
     }

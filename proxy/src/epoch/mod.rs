@@ -61,6 +61,7 @@ pub struct Timeouts {
     pub response_stall: Duration,
     pub connect: Duration,
     pub upstream_idle: Duration,
+    pub h2_settings: Duration,
     pub udp_idle: Duration,
     pub stream_idle: Duration,
 }
@@ -222,6 +223,7 @@ impl Default for Timeouts {
             response_stall: l::RESPONSE_STALL_TIMEOUT,
             connect: l::CONNECT_TIMEOUT,
             upstream_idle: l::UPSTREAM_IDLE_TIMEOUT,
+            h2_settings: l::H2_SETTINGS_TIMEOUT,
             udp_idle: l::UDP_IDLE_TIMEOUT,
             stream_idle: l::STREAM_IDLE_TIMEOUT,
         }

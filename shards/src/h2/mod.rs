@@ -5,6 +5,7 @@
 //! one thread, so frames of many streams leave in one send. Invariants: no borrow of the state lives
 //! across an await; what waits to be sent is bounded, and whoever would add to it waits in turn.
 
+pub(crate) mod clock;
 pub(crate) mod listed;
 pub(crate) mod stream;
 
@@ -14,7 +15,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use proxy::h1;
 use proxy::h2::hpack::Block;
@@ -26,8 +27,8 @@ use proxy::limits::{
 };
 use runtime::Abort;
 
+pub(crate) use self::clock::Clock;
 use self::stream::Stream;
-use crate::deadline::Deadline;
 use crate::framed::Outlet;
 use crate::input::Input;
 use crate::report::Http2Counts;
@@ -72,30 +73,6 @@ enum Phase {
     Finishing,
     /// Nothing can be said any more.
     Gone,
-}
-
-/// The times of a connection.
-#[derive(Debug)]
-pub(crate) struct Clock {
-    deadline: Deadline,
-    /// A head must arrive whole within this.
-    header: Duration,
-    /// Without streams it is closed after this.
-    idle: Duration,
-    /// Since when something incomplete is here.
-    amid: Option<Instant>,
-    /// When something was received last.
-    heard: Option<Instant>,
-    /// A sign of life was asked for since then.
-    asked: bool,
-    /// Signs of life since the peer has said anything else.
-    signs: u32,
-}
-
-impl Clock {
-    pub(crate) fn new(deadline: Deadline, header: Duration, idle: Duration) -> Self {
-        Self { deadline, header, idle, amid: None, heard: None, asked: false, signs: 0 }
-    }
 }
 
 /// One stream, as far as it is not its exchange's.
@@ -341,9 +318,10 @@ impl<M: Message> State<M> {
                 return Ok(Found::Choked);
             }
             let read = self.engine.read(input.bytes(), head, now)?;
+            self.clock.hear(read.consumed);
             let found = match read.event {
                 Some(Event::Head { stream, end }) => {
-                    self.clock.signs = 0;
+                    self.clock.active();
                     if M::SERVER {
                         self.tally.streams += 1;
                         self.open(stream).whole = end;
@@ -364,7 +342,7 @@ impl<M: Message> State<M> {
             };
             input.consume(read.consumed);
             if read.consumed > 0 && !self.is_amid() {
-                self.clock.amid = None; // What is incomplete now is another frame.
+                self.clock.is_whole(); // What is incomplete now is another frame.
             }
             if let Some(found) = found {
                 return Ok(found);
@@ -375,7 +353,7 @@ impl<M: Message> State<M> {
     fn apply(&mut self, event: Event, input: &[u8]) {
         match event {
             Event::Data { stream, range, end } => {
-                self.clock.signs = 0;
+                self.clock.active();
                 let at = self.find(stream);
                 if let Some((_, slot)) = at.and_then(|at| self.streams.get_mut(at)) {
                     self.bodies += slot.put(&input[range]);
@@ -421,48 +399,9 @@ impl<M: Message> State<M> {
                 self.rest();
             }
             Event::Rejected { .. } => self.tally.rejected += 1,
-            Event::Pong => self.clock.signs = self.clock.signs.saturating_add(1),
+            Event::Pong => self.clock.signed(),
             Event::GoAway { .. } | Event::Head { .. } | Event::Refused { .. } => {}
         }
-    }
-
-    /// Sets the time until which something must happen, before more is awaited.
-    pub(crate) fn pace(&mut self, now: Instant, is_amid: bool) {
-        (self.clock.heard, self.clock.asked) = (Some(now), false);
-        let amid = is_amid || self.is_amid();
-        self.clock.amid = amid.then(|| self.clock.amid.unwrap_or(now));
-        match self.clock.amid {
-            Some(since) => self.clock.deadline.set_for_reading(since + self.clock.header),
-            None if self.streams.is_empty() => {
-                self.clock.deadline.set_for_reading(now + self.clock.idle);
-            }
-            None => self.clock.deadline.clear(),
-        }
-    }
-
-    /// Whether something has begun that takes more than one frame.
-    fn is_amid(&self) -> bool {
-        self.engine.is_amid_head() || !self.engine.is_established()
-    }
-
-    /// Whether the time for a head or for the next stream is over.
-    pub(crate) fn is_late(&self) -> bool {
-        self.clock.deadline.fired()
-    }
-
-    /// Looks after a peer that owes us something: asks it for a sign of life when it is silent. False:
-    /// it gave none.
-    pub(crate) fn look(&mut self, now: Instant) -> bool {
-        let since = self.clock.heard.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        // Servers of gRPC take a third ping without other traffic within five minutes for abuse.
-        let patience = if self.clock.signs < SIGNS_MAX { SILENCE_TIME } else { QUIET_TIME };
-        if self.streams.is_empty() || since < patience {
-            return true;
-        }
-        if !std::mem::replace(&mut self.clock.asked, true) {
-            self.engine.ping();
-        }
-        since < patience + SIGN_TIME_MAX
     }
 
     fn find(&self, id: StreamId) -> Option<usize> {
@@ -477,9 +416,7 @@ impl<M: Message> State<M> {
     /// A stream that was opened just now; identifiers only grow.
     fn open(&mut self, id: StreamId) -> &mut Slot<M> {
         let slot = self.spare.pop().unwrap_or_default();
-        if self.clock.amid.is_none() {
-            self.clock.deadline.clear();
-        }
+        self.clock.occupied();
         self.streams.push((id, slot));
         let at = self.streams.len() - 1;
         &mut self.streams[at].1
@@ -503,8 +440,8 @@ impl<M: Message> State<M> {
             self.spare.truncate(1);
             self.spare_heads.truncate(1);
         }
-        if self.streams.is_empty() && self.clock.amid.is_none() {
-            self.clock.deadline.set_for_reading(now + self.clock.idle);
+        if self.streams.is_empty() {
+            self.clock.vacant(now);
         }
         self.rest();
     }
@@ -561,13 +498,6 @@ impl<M> Slot<M> {
     }
 }
 
-/// A peer that was silent for this long while streams wait is asked for a sign of life.
-const SILENCE_TIME: Duration = Duration::from_secs(7);
-/// It must have come after this.
-const SIGN_TIME_MAX: Duration = Duration::from_secs(5);
-/// After so many signs of life and nothing else, the next one is asked for later.
-const SIGNS_MAX: u32 = 2;
-const QUIET_TIME: Duration = Duration::from_secs(305);
 /// A stream takes no more of the output than this in one turn while others wait.
 const TURN_BYTES_MIN: usize = 16 * 1024;
 /// An idle connection keeps no larger buffer.

@@ -1,6 +1,8 @@
 //! Clients and backends of HTTP/2, another implementation's, for tests against real shards.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod raw;
+
 use std::future::poll_fn;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

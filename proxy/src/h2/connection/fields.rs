@@ -15,7 +15,8 @@ use crate::h2::head::{self, Asked, Flaw, Meaning, Message};
 use crate::h2::hpack;
 use crate::h2::stream::{Closed, Receiving, Stream, StreamId};
 use crate::limits::{
-    H2_CONTINUATIONS_MAX, H2_HEADS_BYTES_MAX, HEAD_BYTES_MAX, INTERIM_RESPONSES_MAX,
+    H2_CONTINUATIONS_MAX, H2_HEADS_BYTES_MAX, H2_TOO_LARGE_COST, HEAD_BYTES_MAX,
+    INTERIM_RESPONSES_MAX,
 };
 
 /// A complete field block.
@@ -26,10 +27,6 @@ struct Fields<'b> {
     depends_on_itself: bool,
     bytes: &'b [u8],
 }
-
-/// Frames of the budget that a head above the limits costs: decoding it may take a thousand times what
-/// sending it did.
-const TOO_LARGE_COST: u32 = 50;
 
 const FLOOD: ConnectionError =
     ConnectionError { code: ErrorCode::EnhanceYourCalm, reason: "field block too large" };
@@ -134,7 +131,7 @@ impl<M: Message> Connection<M> {
         let read = match read {
             Ok(meaning) => Ok(meaning),
             Err(Flaw::Refused(why)) if why.status() == 431 => {
-                if !self.budget.spend(TOO_LARGE_COST, now) {
+                if !self.budget.spend(H2_TOO_LARGE_COST, now) {
                     return Err(FLOOD);
                 }
                 Err(why)

@@ -191,6 +191,12 @@ impl<M: Message> Connection<M> {
         !matches!(self.reading, Reading::Preface | Reading::FirstSettings)
     }
 
+    /// The peer has acknowledged all our SETTINGS.
+    #[must_use]
+    pub fn is_acknowledged(&self) -> bool {
+        self.unacknowledged == 0
+    }
+
     /// A field block has begun and not ended: the time for a head is running.
     #[must_use]
     pub fn is_amid_head(&self) -> bool {

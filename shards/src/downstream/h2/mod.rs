@@ -35,7 +35,7 @@ pub(super) async fn serve<R: Runtime>(shard: &Rc<Shard<R>>, client: Downstream<R
     let super::Reader { half, mut input, deadline } = reader;
     let Framed { mut outlet, .. } = writer;
     let timeouts = &shard.installed().epoch.settings.timeouts;
-    let clock = Clock::new(deadline, timeouts.header, timeouts.client_idle);
+    let clock = Clock::new(deadline, timeouts.client_idle, timeouts);
     let shared = Shared::new(Server::server(Local::default()), clock, outlet.abort.clone());
     let listed = shard.streams.enter(&shared);
     shard.recorder.http2(&Http2Counts { connections: 1, ..Http2Counts::default() });
@@ -87,7 +87,7 @@ impl<R: Runtime> Connection<'_, R> {
             let mut scratch = self.shard.scratches.take();
             let dispatched = self.dispatch(input, &mut scratch).await;
             self.shard.scratches.give(scratch);
-            self.count(dispatched.err());
+            self.count(dispatched.err().map(|error| error.code));
             if dispatched.is_err() {
                 return End::Said;
             }
@@ -122,9 +122,9 @@ impl<R: Runtime> Connection<'_, R> {
         }
     }
 
-    fn count(&self, error: Option<ConnectionError>) {
+    fn count(&self, error: Option<ErrorCode>) {
         let mut tally = self.shared.take_tally();
-        match error.map(|error| error.code) {
+        match error {
             None => {}
             Some(ErrorCode::EnhanceYourCalm) => tally.abusive += 1,
             Some(_) => tally.broken += 1,
@@ -141,13 +141,16 @@ impl<R: Runtime> Connection<'_, R> {
 
     /// Nothing more comes: because the client ended, or because we did.
     fn ended(&self) -> End {
-        self.shared.with(|state| {
+        let (end, error) = self.shared.with(|state| {
+            let error = state.is_unsettled().then_some(ErrorCode::SettingsTimeout);
             if state.is_late() {
-                state.engine.go_away(ErrorCode::NoError);
-                return End::Said;
+                state.engine.go_away(error.unwrap_or(ErrorCode::NoError));
+                return (End::Said, error);
             }
-            if state.engine.is_drained() { End::Said } else { End::Gone }
-        })
+            (if state.engine.is_drained() { End::Said } else { End::Gone }, None)
+        });
+        self.count(error);
+        end
     }
 
     /// Takes what the client still sends for a moment, so that no reset destroys what it was told.

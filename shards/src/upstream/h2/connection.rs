@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use proxy::fault::Fault;
-use proxy::h2::{Client, Local};
+use proxy::h2::{Client, ErrorCode, Local};
 use proxy::http::ResponseHead;
 use proxy::limits::H2_BACKEND_WINDOW_BYTES;
 use runtime::{Abort, Runtime, Size};
@@ -31,7 +31,7 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, origin: Origin, opening
     let Opened { mut send, recv, mut input, abort } = opened;
     let timeouts = &installed.epoch.settings.timeouts;
     let deadline = shard.deadlines.register(abort.clone());
-    let clock = Clock::new(deadline, timeouts.header, timeouts.upstream_idle);
+    let clock = Clock::new(deadline, timeouts.upstream_idle, timeouts);
     // No client that takes its response slowly may hold up the streams of others.
     let local = Local { connection_window: H2_BACKEND_WINDOW_BYTES, ..Local::default() };
     let shared = Shared::new(Client::client(local), clock, abort.clone());
@@ -74,6 +74,11 @@ impl<R: Runtime> Connection<'_, R> {
             let before = input.bytes().len();
             self.shared.with(|state| state.pace(R::now(), before > 0));
             if !matches!(self.half.fill(size, input).await, Ok(true)) {
+                self.shared.with(|state| {
+                    if state.is_unsettled() {
+                        state.engine.go_away(ErrorCode::SettingsTimeout);
+                    }
+                });
                 return;
             }
             let filled = input.bytes().len() - before >= runtime::buf::SMALL_BYTES;
