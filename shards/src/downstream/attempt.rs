@@ -139,7 +139,7 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
         let ended = self.attempt_with(tried, upstream).await;
         upstream.lend(&mut self.scratch.upload);
         match ended {
-            Ended::Failed(failure) if upstream.is_unprocessed() => {
+            Ended::Failed(failure) if !failure.begun && upstream.is_unprocessed() => {
                 Ended::Failed(Failure { unprocessed: true, ..failure })
             }
             ended => ended,

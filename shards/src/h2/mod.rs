@@ -81,6 +81,8 @@ struct Slot<M> {
     waker: Option<Waker>,
     /// Heads that nobody has taken yet (client).
     heads: VecDeque<Box<M>>,
+    /// A head has come (client).
+    answered: bool,
     /// Body bytes that nobody has taken yet.
     body: Vec<u8>,
     /// Memory of its body, taken or not (bytes).
@@ -126,6 +128,7 @@ impl<M> Default for Slot<M> {
         Self {
             waker: None,
             heads: VecDeque::new(),
+            answered: false,
             body: Vec::new(),
             memory: 0,
             trailers: Vec::new(),
@@ -374,7 +377,7 @@ impl<M: Message> State<M> {
                 if let Some(slot) = self.slot(stream) {
                     slot.end = Some(match code {
                         _ if !by_peer => End::Malformed,
-                        ErrorCode::RefusedStream => End::Unprocessed,
+                        ErrorCode::RefusedStream => slot.refused(),
                         code => End::Peer(code),
                     });
                     slot.wake();
@@ -392,7 +395,7 @@ impl<M: Message> State<M> {
                 self.leaving = true;
                 for (id, slot) in &mut self.streams {
                     if id.number() > last {
-                        slot.end = slot.end.or(Some(End::Unprocessed));
+                        slot.end = slot.end.or_else(|| Some(slot.refused()));
                         slot.wake();
                     }
                 }
@@ -475,6 +478,11 @@ impl<M> Slot<M> {
         }
     }
 
+    /// What it means that the peer says that it did nothing: nothing, once it has answered.
+    fn refused(&self) -> End {
+        if self.answered { End::Peer(ErrorCode::RefusedStream) } else { End::Unprocessed }
+    }
+
     /// Adds to the body; returns how much memory that took.
     fn put(&mut self, bytes: &[u8]) -> usize {
         let body = &mut self.body;
@@ -494,7 +502,7 @@ impl<M> Slot<M> {
         self.heads.clear();
         self.body.clear();
         self.trailers.clear();
-        (self.whole, self.end, self.late) = (false, None, false);
+        (self.answered, self.whole, self.end, self.late) = (false, false, None, false);
     }
 }
 

@@ -214,6 +214,7 @@ impl<M: Message> Stream<M> {
             std::mem::swap(head, &mut place);
             if let Some(slot) = state.slot(self.id) {
                 slot.heads.push_back(place);
+                slot.answered = true;
                 slot.whole |= end;
                 slot.wake();
             }
