@@ -179,9 +179,13 @@ impl Deadline {
 
 impl Drop for Deadline {
     fn drop(&mut self) {
-        let mut slab = self.deadlines.slab.borrow_mut();
-        slab.slots[self.index as usize] = Slot::new(Ends::Nothing);
-        slab.free.push(self.index);
+        let slot = {
+            let mut slab = self.deadlines.slab.borrow_mut();
+            slab.free.push(self.index);
+            std::mem::replace(&mut slab.slots[self.index as usize], Slot::new(Ends::Nothing))
+        };
+        // What it ends may hold the last of a connection, whose own deadlines end here in turn.
+        drop(slot);
     }
 }
 

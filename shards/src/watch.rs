@@ -57,9 +57,13 @@ impl Watches {
 
     /// The wait is over.
     pub(crate) fn end(&self, watch: Watch) {
-        let mut slab = self.slab.borrow_mut();
-        slab.entries[watch.0 as usize] = None;
-        slab.free.push(watch.0);
+        let entry = {
+            let mut slab = self.slab.borrow_mut();
+            slab.free.push(watch.0);
+            slab.entries[watch.0 as usize].take()
+        };
+        // Outside the borrow: it may hold the last of a connection.
+        drop(entry);
     }
 
     /// Whether the wait was ended because its client had gone.

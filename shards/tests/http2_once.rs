@@ -11,6 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use http2_kit::raw::{
     DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, backend, frame, literal,
     read_frame, read_kind, settle,
@@ -153,6 +154,52 @@ fn a_post_whose_connection_is_lost_is_not_sent_again() {
         assert_eq!(count.load(Ordering::SeqCst), 2, "{runtime:?}");
         assert!(ask("GET").starts_with("HTTP/1.1 200"), "{runtime:?}");
         assert!(ask("GET").starts_with("HTTP/1.1 200"), "{runtime:?}: what may be repeated is");
+        world.stop();
+    }
+}
+
+#[test]
+fn a_backend_that_is_lost_while_it_takes_no_more_fails_its_requests_and_no_shard() {
+    for runtime in backends() {
+        // Reads until its window is used up, then is gone: by FIN, or by RST because of what it left unread.
+        let address = backend(move |mut stream: TcpStream, number| {
+            settle(&mut stream);
+            let Some(request) = read_kind(&mut stream, HEADERS) else { return };
+            if number >= 8 {
+                let id = request.stream;
+                let answer = [head(id, b"200", &[]), frame(DATA, END_STREAM, id, b"hello")];
+                stream.write_all(&answer.concat()).unwrap();
+                while read_frame(&mut stream).is_some() {}
+                return;
+            }
+            let mut body = 0;
+            while body < 65_535 {
+                let Some(frame) = read_frame(&mut stream) else { return };
+                body += if frame.kind == DATA { frame.payload.len() } else { 0 };
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        });
+        let world = World::start(runtime, &to(address), Settings::default());
+        let body = vec![b'x'; 100_000];
+        for number in 0..8 {
+            if number % 2 == 0 {
+                let mut stream = world.connect();
+                stream
+                    .write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+                    .unwrap();
+                stream.write_all(&body).unwrap();
+                let answer = support::read_to_end(&mut stream);
+                assert!(answer.starts_with("HTTP/1.1 502 "), "{runtime:?} {number}: {answer}");
+            } else {
+                block_on(async {
+                    let mut client = connect(&world).await;
+                    let (response, mut stream) = client.send_request(post("/"), false).unwrap();
+                    stream.send_data(Bytes::from(body.clone()), true).unwrap();
+                    assert_eq!(response.await.unwrap().status(), 502, "{runtime:?} {number}");
+                });
+            }
+        }
+        assert!(world.exchange(support::GET_CLOSE).contains("hello"), "{runtime:?}");
         world.stop();
     }
 }
