@@ -19,7 +19,7 @@ use crate::limits;
 /// Writes the head of the call.
 pub(super) fn write(question: &Question<'_>, length: usize, out: &mut impl HeadWriter) {
     let authority = |out: &mut Vec<u8>| write_authority(question.server, out);
-    out.request("POST", question.scheme(), authority, |out| out.extend_from_slice(PATH));
+    out.request(b"POST", question.scheme(), authority, |out| out.extend_from_slice(PATH));
     out.field(b"content-type", b"application/grpc");
     out.takes_trailers();
     out.framing(Framing::Length(length as u64));
@@ -75,11 +75,11 @@ fn http(question: &Question<'_>, allowed: &[Arc<str>]) -> Message {
     let mut http = Message::default();
     let id = head.end_to_end().find(|(name, _, _)| *name == b"x-request-id");
     http.bytes(1, &text(id.map_or(&[][..], |(_, value, _)| value)));
-    http.bytes(2, head.method_str().as_bytes());
+    http.bytes(2, head.method_bytes());
     for (name, value) in headers(question, allowed) {
         http.entry(3, &name, &text(&value));
     }
-    http.bytes(4, &target(head)).bytes(5, head.authority().as_bytes());
+    http.bytes(4, &target(head)).bytes(5, head.authority_bytes());
     http.bytes(6, question.provenance.scheme().as_bytes());
     http.int(9, size(head));
     http.bytes(
@@ -103,8 +103,8 @@ fn headers(question: &Question<'_>, allowed: &[Arc<str>]) -> BTreeMap<Vec<u8>, V
     let shown = |name: &[u8]| allowed.is_empty() || Question::is_allowed(name, allowed);
     question.provenance.write(head, shown, &mut collected);
     let pseudo = [
-        (&b":authority"[..], head.authority().as_bytes().to_vec()),
-        (b":method", head.method_str().as_bytes().to_vec()),
+        (&b":authority"[..], head.authority_bytes().to_vec()),
+        (b":method", head.method_bytes().to_vec()),
         (b":path", target(head)),
         (b":scheme", question.provenance.scheme().as_bytes().to_vec()),
     ];
@@ -120,7 +120,7 @@ struct Collected(BTreeMap<Vec<u8>, Vec<u8>>);
 impl HeadWriter for Collected {
     fn request(
         &mut self,
-        _method: &str,
+        _method: &[u8],
         _scheme: &str,
         _authority: impl FnOnce(&mut Vec<u8>),
         _target: impl FnOnce(&mut Vec<u8>),
@@ -158,11 +158,8 @@ impl HeadWriter for Collected {
 }
 
 fn target(head: &RequestHead) -> Vec<u8> {
-    let mut target = head.path().as_bytes().to_vec();
-    if let Some(query) = head.query() {
-        target.push(b'?');
-        target.extend_from_slice(query.as_bytes());
-    }
+    let mut target = head.path_bytes().to_vec();
+    head.write_query(&mut target);
     target
 }
 

@@ -17,16 +17,13 @@ pub(super) fn write(
     out: &mut impl HeadWriter,
 ) {
     let head = question.head;
-    let authority = |out: &mut Vec<u8>| out.extend_from_slice(head.authority().as_bytes());
-    out.request(head.method_str(), question.scheme(), authority, |out| {
+    let authority = |out: &mut Vec<u8>| out.extend_from_slice(head.authority_bytes());
+    out.request(head.method_bytes(), question.scheme(), authority, |out| {
         out.extend_from_slice(prefix.as_bytes());
-        if prefix.is_empty() || head.path() != "*" {
-            out.extend_from_slice(head.path().as_bytes());
+        if prefix.is_empty() || head.path_bytes() != b"*" {
+            out.extend_from_slice(head.path_bytes());
         }
-        if let Some(query) = head.query() {
-            out.push(b'?');
-            out.extend_from_slice(query.as_bytes());
-        }
+        head.write_query(out);
     });
     let shown = |name: &[u8]| {
         name == b"authorization"

@@ -86,8 +86,8 @@ impl Provenance<'_> {
         if !seen.proto && keeps(b"x-forwarded-proto") {
             out.field(b"x-forwarded-proto", self.scheme().as_bytes());
         }
-        if !seen.host && !head.host().is_empty() && keeps(b"x-forwarded-host") {
-            out.field(b"x-forwarded-host", head.authority().as_bytes());
+        if !seen.host && !head.authority_bytes().is_empty() && keeps(b"x-forwarded-host") {
+            out.field(b"x-forwarded-host", head.authority_bytes());
         }
     }
 }

@@ -38,17 +38,14 @@ impl Forward<'_> {
         let scheme = if self.backend.tls.is_some() { "https" } else { "http" };
         let authority = |out: &mut Vec<u8>| match filters.rewritten_host() {
             Some(hostname) => out.extend(hostname.bytes().filter(u8::is_ascii_graphic)),
-            None => out.extend_from_slice(head.authority().as_bytes()),
+            None => out.extend_from_slice(head.authority_bytes()),
         };
-        out.request(head.method_str(), scheme, authority, |out| {
-            match filters.rewritten_path().filter(|_| head.path() != "*") {
+        out.request(head.method_bytes(), scheme, authority, |out| {
+            match filters.rewritten_path().filter(|_| head.path_bytes() != b"*") {
                 Some(modifier) => rewrite::path(modifier, head.path(), self.prefix, out),
-                None => out.extend_from_slice(head.path().as_bytes()),
+                None => out.extend_from_slice(head.path_bytes()),
             }
-            if let Some(query) = head.query() {
-                out.push(b'?');
-                out.extend_from_slice(query.as_bytes());
-            }
+            head.write_query(out);
         });
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! Modifiers apply one after another; within one, `set` replaces, `add` appends, `remove` drops.
 //! Nothing is collected: the caller asks of each received field whether it stays, then takes the new
-//! ones. Framing and hop-by-hop fields belong to the gateway and are out of reach of a modifier.
+//! ones. Framing and hop-by-hop fields belong to the gateway and are out of reach of a modifier:
+//! [`writable`] leaves out what may not be written, once per epoch.
+
+use std::sync::Arc;
 
 use crate::http::field;
 use crate::ir::HeaderModifier;
@@ -21,18 +24,27 @@ pub fn additions<'e>(
     let mut rest = modifiers;
     while let Some(modifier) = rest.next() {
         for (name, value) in modifier.set.iter().chain(&modifier.add) {
-            let later = rest.clone().any(|later| replaces(later, name.as_bytes()));
-            if !later && !is_reserved(name.as_bytes()) && is_field(name, value) {
+            if !rest.clone().any(|later| replaces(later, name.as_bytes())) {
                 emit(name.as_bytes(), value.as_bytes());
             }
         }
     }
 }
 
-/// Whether it can be written as one field line. A configuration may come from somebody who may edit a
-/// route but not other people's messages, so a line end in a value must go nowhere.
-fn is_field(name: &str, value: &str) -> bool {
-    field::is_token(name) && field::is_value(value)
+/// `modifier` without what may not be written. A name that it would have set goes all the same.
+#[must_use]
+pub fn writable(modifier: &HeaderModifier) -> HeaderModifier {
+    let HeaderModifier { set, add, remove } = modifier;
+    let (set, refused): (Vec<_>, Vec<_>) = set.iter().cloned().partition(may_write);
+    let add = add.iter().filter(|pair| may_write(pair)).cloned().collect();
+    let refused = refused.into_iter().map(|(name, _)| name);
+    HeaderModifier { set, add, remove: remove.iter().cloned().chain(refused).collect() }
+}
+
+/// Whether it can be written as one field line, and by a route. A configuration may come from somebody
+/// who may edit a route but not other people's messages, so a line end in a value must go nowhere.
+fn may_write((name, value): &(Arc<str>, Arc<str>)) -> bool {
+    !is_reserved(name.as_bytes()) && field::is_token(name) && field::is_value(value)
 }
 
 /// Whether only the gateway itself may write this field.
@@ -74,6 +86,7 @@ mod tests {
     }
 
     fn run(modifiers: &[HeaderModifier], fields: &[(&str, &str)]) -> Vec<String> {
+        let modifiers: Vec<_> = modifiers.iter().map(writable).collect();
         let mut out = Vec::new();
         for (name, value) in fields {
             if keeps(modifiers.iter(), name.as_bytes()) {
@@ -110,6 +123,14 @@ mod tests {
             &[],
         )];
         assert_eq!(run(&modifiers, &[]), ["h: tab\\tand \\xc3\\xa9 stay"]);
+    }
+
+    #[test]
+    fn what_cannot_be_written_still_replaces() {
+        assert_eq!(
+            run(&[modifier(&[("a", "1\n")], &[], &[])], &[("a", "1"), ("b", "2")]),
+            ["b: 2"]
+        );
     }
 
     #[test]

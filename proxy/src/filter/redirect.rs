@@ -33,12 +33,9 @@ pub fn location(
     }
     match &redirect.path {
         Some(modifier) => rewrite::path(modifier, head.path(), prefix, out),
-        None => out.extend_from_slice(head.path().as_bytes()),
+        None => out.extend_from_slice(head.path_bytes()),
     }
-    if let Some(query) = head.query() {
-        out.push(b'?');
-        out.extend_from_slice(query.as_bytes());
-    }
+    head.write_query(out);
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! It checks nothing and decides nothing: `exchange` calls it with what the engine admitted and what
 //! the gateway itself wrote. Invariant: names, values and targets go out as they are given.
 
-use crate::http::{Framing, HeadWriter, Version};
+use crate::http::{Field, Framing, HeadWriter, Version};
 
 /// An HTTP/1 head being appended.
 #[derive(Debug)]
@@ -14,12 +14,12 @@ impl HeadWriter for Text<'_> {
     #[inline]
     fn request(
         &mut self,
-        method: &str,
+        method: &[u8],
         _scheme: &str,
         authority: impl FnOnce(&mut Vec<u8>),
         target: impl FnOnce(&mut Vec<u8>),
     ) {
-        self.0.extend_from_slice(method.as_bytes());
+        self.0.extend_from_slice(method);
         self.0.push(b' ');
         target(self.0);
         self.0.extend_from_slice(b" HTTP/1.1\r\n");
@@ -43,6 +43,20 @@ impl HeadWriter for Text<'_> {
         self.0.extend_from_slice(b": ");
         self.0.extend_from_slice(value);
         self.0.extend_from_slice(b"\r\n");
+    }
+
+    /// Mostly the line stands in the arena as it is written here.
+    #[inline]
+    fn copy(&mut self, arena: &[u8], field: &Field) {
+        let (start, end) = (field.name.start as usize, field.value.end as usize + 2);
+        let is_line = field.value.start == field.name.end + 2
+            && arena.get(end - 2..end) == Some(b"\r\n")
+            && arena[field.name.end as usize..field.value.start as usize] == *b": ";
+        if is_line {
+            self.0.extend_from_slice(&arena[start..end]);
+        } else {
+            self.field(field.name.of(arena), field.value.of(arena));
+        }
     }
 
     #[inline]

@@ -13,12 +13,12 @@ pub struct Fields<'w, 'b>(pub &'w mut Block<'b>, pub &'w mut Vec<u8>);
 impl HeadWriter for Fields<'_, '_> {
     fn request(
         &mut self,
-        method: &str,
+        method: &[u8],
         scheme: &str,
         authority: impl FnOnce(&mut Vec<u8>),
         target: impl FnOnce(&mut Vec<u8>),
     ) {
-        self.field(b":method", method.as_bytes());
+        self.field(b":method", method);
         self.field(b":scheme", scheme.as_bytes());
         self.1.clear();
         authority(self.1);

@@ -204,6 +204,36 @@ impl RequestHead {
         self.query.map(|span| self.text(span))
     }
 
+    /// Method as written, to be written again: unlike a `str` it needs no look at its bytes.
+    #[must_use]
+    #[inline]
+    pub fn method_bytes(&self) -> &[u8] {
+        self.method_span.of(&self.arena)
+    }
+
+    /// [`RequestHead::authority`] to be written again.
+    #[must_use]
+    #[inline]
+    pub fn authority_bytes(&self) -> &[u8] {
+        self.authority.of(&self.arena)
+    }
+
+    /// [`RequestHead::path`] to be written again.
+    #[must_use]
+    #[inline]
+    pub fn path_bytes(&self) -> &[u8] {
+        self.path.of(&self.arena)
+    }
+
+    /// Appends `?` and the query, if there is one.
+    #[inline]
+    pub fn write_query(&self, out: &mut Vec<u8>) {
+        if let Some(query) = self.query {
+            out.push(b'?');
+            out.extend_from_slice(query.of(&self.arena));
+        }
+    }
+
     /// Whether a peer that reads no more than `bytes` of fields takes it.
     #[must_use]
     #[inline]

@@ -13,7 +13,7 @@ pub trait HeadWriter {
     /// Begins a request; `authority` and `target` append their text.
     fn request(
         &mut self,
-        method: &str,
+        method: &[u8],
         scheme: &str,
         authority: impl FnOnce(&mut Vec<u8>),
         target: impl FnOnce(&mut Vec<u8>),
@@ -73,7 +73,7 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 /// A request head kept to be written later, once or several times.
 #[derive(Clone, Debug, Default)]
 pub struct Recorded {
-    method: String,
+    method: Vec<u8>,
     scheme: String,
     authority: Vec<u8>,
     target: Vec<u8>,
@@ -90,7 +90,7 @@ impl Recorded {
     /// Its method.
     #[must_use]
     pub fn method(&self) -> Method {
-        Method::of(self.method.as_bytes())
+        Method::of(&self.method)
     }
 
     /// How its body is delimited.
@@ -125,12 +125,12 @@ impl Recorded {
 impl HeadWriter for Recorded {
     fn request(
         &mut self,
-        method: &str,
+        method: &[u8],
         scheme: &str,
         authority: impl FnOnce(&mut Vec<u8>),
         target: impl FnOnce(&mut Vec<u8>),
     ) {
-        (self.method, self.scheme) = (method.to_owned(), scheme.to_owned());
+        (self.method, self.scheme) = (method.to_vec(), scheme.to_owned());
         authority(&mut self.authority);
         target(&mut self.target);
     }

@@ -11,6 +11,7 @@ use super::regex::Pattern;
 use super::{Mirror, Policy, Rule, WeightedBackend};
 use crate::auth::Auth;
 use crate::epoch::slots::{Lease, Leases};
+use crate::filter::header;
 use crate::ir::{self, Filter, PathMatch, Target};
 
 /// A route in its compiled form.
@@ -152,7 +153,7 @@ fn compile_rule(
             Target::Backend(key) => Some(keep(slots.backends.lease(key, Lease))),
             Target::Invalid(_) => None,
         };
-        let filters = backend.filters.clone();
+        let filters = compiled(&backend.filters);
         let mirrors = mirrors_of(&filters, |key| keep(slots.backends.lease(key, Lease)));
         backends.push(WeightedBackend { slot, weight: backend.weight, filters, mirrors });
     }
@@ -167,7 +168,7 @@ fn compile_rule(
     let mirrors = mirrors_of(&rule.filters, |key| keep(slots.backends.lease(key, Lease)));
     let auth = auth_of(&rule.filters, |key| keep(slots.backends.lease(key, Lease)));
     let policy = compile_policy(rule, mirrors, auth, &backends);
-    let (name, filters) = (Arc::clone(&route.name), rule.filters.clone());
+    let (name, filters) = (Arc::clone(&route.name), compiled(&rule.filters));
     Rule { route: name, index, grpc: route.grpc, filters, backends, cursor, policy }
 }
 
@@ -181,6 +182,20 @@ fn compile_policy(
     let policy = Policy { timeouts: rule.timeouts, retry: rule.retry.clone(), mirrors, auth };
     let any = policy != Policy::default() || backends.iter().any(|one| !one.mirrors.is_empty());
     any.then(|| Box::new(policy))
+}
+
+/// `filters` as they are applied.
+fn compiled(filters: &[Filter]) -> Vec<Filter> {
+    let compile = |filter: &Filter| match filter {
+        Filter::RequestHeaderModifier(modifier) => {
+            Filter::RequestHeaderModifier(header::writable(modifier))
+        }
+        Filter::ResponseHeaderModifier(modifier) => {
+            Filter::ResponseHeaderModifier(header::writable(modifier))
+        }
+        other => other.clone(),
+    };
+    filters.iter().map(compile).collect()
 }
 
 /// The authorization that `filters` ask for.
