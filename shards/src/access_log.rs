@@ -40,7 +40,7 @@ impl Line<'_> {
         let refused = |fault| matches!(fault, Fault::Malformed(_) | Fault::HeaderTimeout);
         if !trace.fault.is_some_and(refused) {
             object.text("protocol", self.head.version.name().as_bytes());
-            object.text("method", self.head.method_str().as_bytes());
+            object.text("method", self.head.method_bytes());
             object.text("host", self.head.host().as_bytes());
             object.text("path", self.head.path().as_bytes());
         }

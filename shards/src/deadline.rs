@@ -25,12 +25,14 @@ pub(crate) struct Deadline {
     index: u32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slab {
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// No slot is due before this moment.
     earliest: Option<Instant>,
+    /// When the last tick was.
+    tick: Instant,
 }
 
 #[derive(Debug)]
@@ -63,8 +65,9 @@ struct Pace {
 }
 
 impl Deadlines {
-    pub(crate) fn new() -> Rc<Self> {
-        Rc::new(Self { slab: RefCell::new(Slab::default()) })
+    pub(crate) fn new(now: Instant) -> Rc<Self> {
+        let slab = Slab { slots: Vec::new(), free: Vec::new(), earliest: None, tick: now };
+        Rc::new(Self { slab: RefCell::new(slab) })
     }
 
     /// A deadline (not set yet) that ends the side of `cut`.
@@ -104,6 +107,7 @@ impl Deadlines {
     /// Ends every connection whose deadline has passed.
     pub(crate) fn expire(&self, now: Instant) {
         let mut slab = self.slab.borrow_mut();
+        slab.tick = now;
         if slab.earliest.is_none_or(|earliest| earliest > now) {
             return;
         }
@@ -142,9 +146,11 @@ impl Deadline {
         self.put(at, None, true);
     }
 
-    /// Ends the connection when its peer acknowledges fewer than `bytes_min` per `window`.
-    pub(crate) fn set_pace(&self, now: Instant, window: Duration, bytes_min: u64) {
-        self.put(now + window, Some(Pace { window, bytes_min, acked: None }), false);
+    /// Ends the connection when its peer acknowledges fewer than `bytes_min` per `window`. The first
+    /// window begins at the last tick, since every send sets it and a look at the clock costs more.
+    pub(crate) fn set_pace(&self, window: Duration, bytes_min: u64) {
+        let tick = self.deadlines.slab.borrow().tick;
+        self.put(tick + window, Some(Pace { window, bytes_min, acked: None }), false);
     }
 
     /// One more (not set yet) that ends the same.

@@ -90,7 +90,7 @@ pub(crate) async fn run<R: Runtime>(start: Start) {
         identities: RefCell::new(Identities::new(&start.system_roots)),
         pool: Pool::new(),
         multiplexed: Connections::default(),
-        deadlines: Deadlines::new(),
+        deadlines: Deadlines::new(R::now()),
         watches: Watches::default(),
         streams: Listed::default(),
         workers: Workers::default(),

@@ -194,6 +194,6 @@ impl<R: Runtime> Writer<R> {
     fn pace(&self) {
         let window = self.stall_window;
         let bytes_min = limits::body_bytes_min(window);
-        self.stall.set_pace(R::now(), window, bytes_min);
+        self.stall.set_pace(window, bytes_min);
     }
 }

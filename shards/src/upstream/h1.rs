@@ -145,17 +145,20 @@ impl<R: Runtime> Answers for Unframed<Incoming<'_, R>> {
     ) -> Result<(), NoHead> {
         let Incoming { half, input, .. } = &mut self.inlet;
         loop {
-            let bytes = input.bytes();
-            match h1::response::read(bytes, request.method, request.websocket, response) {
-                Ok(Some(consumed)) => {
-                    input.consume(consumed);
-                    self.begin(response.framing);
-                    return Ok(());
+            let end = if input.is_empty() {
+                NoHead::Unanswered
+            } else {
+                let bytes = input.bytes();
+                match h1::response::read(bytes, request.method, request.websocket, response) {
+                    Ok(Some(consumed)) => {
+                        input.consume(consumed);
+                        self.begin(response.framing);
+                        return Ok(());
+                    }
+                    Ok(None) => NoHead::Cut,
+                    Err(_) => return Err(NoHead::Malformed),
                 }
-                Ok(None) => {}
-                Err(_) => return Err(NoHead::Malformed),
-            }
-            let end = if input.is_empty() { NoHead::Unanswered } else { NoHead::Cut };
+            };
             if !half.fill(Size::Small, input).await.unwrap_or(false) {
                 return Err(end);
             }
