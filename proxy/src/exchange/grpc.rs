@@ -20,18 +20,24 @@ pub(super) fn is_call(head: &RequestHead) -> bool {
 /// Writes what tells `status` of HTTP, which came about by `fault`.
 pub(super) fn write_status(status: u16, fault: Fault, out: &mut impl HeadWriter) {
     out.field(b"content-type", TYPE);
-    let code = match (fault, status) {
+    out.field(b"grpc-status", itoa::Buffer::new().format(code(fault, status)).as_bytes());
+    out.field(b"grpc-message", fault.meaning().as_bytes());
+}
+
+fn code(fault: Fault, status: u16) -> u8 {
+    match (fault, status) {
         // Nobody else's status says so little.
         (Fault::AuthDenied(_), status) if status != 401 => PERMISSION_DENIED,
         // What GRPCRoute asks for: no part of it is a fault of the call.
         (Fault::BackendInvalid, _) => UNAVAILABLE,
-        (_, status) => code(status),
-    };
-    out.field(b"grpc-status", itoa::Buffer::new().format(code).as_bytes());
-    out.field(b"grpc-message", fault.meaning().as_bytes());
+        // The call itself has not begun, so its deadline has nothing to do with it.
+        (Fault::AuthTimeout | Fault::ConnectTimeout, _) => UNAVAILABLE,
+        (Fault::AuthBodyTooLarge | Fault::HeadTooLarge(_), _) => RESOURCE_EXHAUSTED,
+        (_, status) => code_of(status),
+    }
 }
 
-fn code(status: u16) -> u8 {
+fn code_of(status: u16) -> u8 {
     match status {
         400 | 500 => INTERNAL,
         401 => UNAUTHENTICATED,
@@ -47,6 +53,7 @@ const TYPE: &[u8] = b"application/grpc";
 const UNKNOWN: u8 = 2;
 const DEADLINE_EXCEEDED: u8 = 4;
 const PERMISSION_DENIED: u8 = 7;
+const RESOURCE_EXHAUSTED: u8 = 8;
 const UNIMPLEMENTED: u8 = 12;
 const INTERNAL: u8 = 13;
 const UNAVAILABLE: u8 = 14;
@@ -55,6 +62,41 @@ const UNAUTHENTICATED: u8 = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_that_we_answer_ends_with_the_status_that_says_whether_to_try_again() {
+        let found: Vec<_> = Fault::ALL
+            .iter()
+            .filter_map(|&fault| fault.status().map(|status| (fault, code(fault, status))))
+            .filter(|(fault, _)| !matches!(fault, Fault::Preflight | Fault::Redirect(_)))
+            .map(|(fault, code)| (fault.code(), code))
+            .collect();
+        let wanted = [
+            ("auth_body_too_large", RESOURCE_EXHAUSTED),
+            ("auth_denied", PERMISSION_DENIED),
+            ("auth_failed", UNAVAILABLE),
+            ("auth_invalid", INTERNAL),
+            ("auth_timeout", UNAVAILABLE),
+            ("backend_invalid", UNAVAILABLE),
+            ("backend_timeout", DEADLINE_EXCEEDED),
+            ("body_too_slow", DEADLINE_EXCEEDED),
+            ("connect_failed", UNAVAILABLE),
+            ("connect_timeout", UNAVAILABLE),
+            ("head_too_large", RESOURCE_EXHAUSTED),
+            ("header_timeout", DEADLINE_EXCEEDED),
+            ("host_unclaimed", UNIMPLEMENTED),
+            ("malformed_request", INTERNAL),
+            ("misdirected", UNKNOWN),
+            ("no_endpoints", UNAVAILABLE),
+            ("no_route", UNIMPLEMENTED),
+            ("request_timeout", DEADLINE_EXCEEDED),
+            ("upstream_malformed", UNAVAILABLE),
+            ("upstream_reset", UNAVAILABLE),
+            ("upstream_tls", UNAVAILABLE),
+            ("websocket_unsupported", UNAVAILABLE),
+        ];
+        assert_eq!(found, wanted);
+    }
 
     #[test]
     fn every_reason_can_stand_in_a_message() {
