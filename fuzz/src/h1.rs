@@ -114,7 +114,13 @@ pub(super) fn forwarded(head: &RequestHead) {
     };
     let mut out = Vec::new();
     let mut text = Text(&mut out);
-    text.request(head.method_bytes(), "", |out| out.extend_from_slice(host.as_bytes()), target);
+    text.request(
+        head.method_bytes(),
+        "",
+        |out| out.extend_from_slice(host.as_bytes()),
+        target,
+        false,
+    );
     let passes = |known: &Known| !matches!(known, Known::Host | Known::ContentLength);
     for (name, value, _) in head.end_to_end().filter(|(_, _, known)| passes(known)) {
         text.field(name, value);

@@ -228,7 +228,7 @@ proptest! {
             out.extend_from_slice(head.path().as_bytes());
             out.extend(head.query().into_iter().flat_map(|query| ["?", query]).flat_map(str::bytes));
         };
-        text.request(head.method_bytes(), "", |out| out.extend_from_slice(host.as_bytes()), target);
+        text.request(head.method_bytes(), "", |out| out.extend_from_slice(host.as_bytes()), target, false);
         for (name, value, known) in head.end_to_end() {
             use proxy::http::Known;
             if !matches!(known, Known::Host | Known::ContentLength) {

@@ -19,7 +19,8 @@ use crate::limits;
 /// Writes the head of the call.
 pub(super) fn write(question: &Question<'_>, length: usize, out: &mut impl HeadWriter) {
     let authority = |out: &mut Vec<u8>| write_authority(question.server, out);
-    out.request(b"POST", question.scheme(), authority, |out| out.extend_from_slice(PATH));
+    let path = |out: &mut Vec<u8>| out.extend_from_slice(PATH);
+    out.request(b"POST", question.scheme(), authority, path, false);
     out.field(b"content-type", b"application/grpc");
     out.takes_trailers();
     out.framing(Framing::Length(length as u64));
@@ -124,6 +125,7 @@ impl HeadWriter for Collected {
         _scheme: &str,
         _authority: impl FnOnce(&mut Vec<u8>),
         _target: impl FnOnce(&mut Vec<u8>),
+        _hidden: bool,
     ) {
     }
 

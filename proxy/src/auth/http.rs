@@ -18,13 +18,14 @@ pub(super) fn write(
 ) {
     let head = question.head;
     let authority = |out: &mut Vec<u8>| out.extend_from_slice(head.authority_bytes());
-    out.request(head.method_bytes(), question.scheme(), authority, |out| {
+    let target = |out: &mut Vec<u8>| {
         out.extend_from_slice(prefix.as_bytes());
         if prefix.is_empty() || head.path_bytes() != b"*" {
             out.extend_from_slice(head.path_bytes());
         }
         head.write_query(out);
-    });
+    };
+    out.request(head.method_bytes(), question.scheme(), authority, target, head.target_hidden);
     let shown = |name: &[u8]| {
         name == b"authorization"
             || (Question::is_allowed(name, allowed) && Known::of(name) != Known::Expect)

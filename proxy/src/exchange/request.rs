@@ -40,13 +40,14 @@ impl Forward<'_> {
             Some(hostname) => out.extend(hostname.bytes().filter(u8::is_ascii_graphic)),
             None => out.extend_from_slice(head.authority_bytes()),
         };
-        out.request(head.method_bytes(), scheme, authority, |out| {
+        let target = |out: &mut Vec<u8>| {
             match filters.rewritten_path().filter(|_| head.path_bytes() != b"*") {
                 Some(modifier) => rewrite::path(modifier, head.path(), self.prefix, out),
                 None => out.extend_from_slice(head.path_bytes()),
             }
             head.write_query(out);
-        });
+        };
+        out.request(head.method_bytes(), scheme, authority, target, head.target_hidden);
     }
 }
 

@@ -18,6 +18,7 @@ impl HeadWriter for Text<'_> {
         _scheme: &str,
         authority: impl FnOnce(&mut Vec<u8>),
         target: impl FnOnce(&mut Vec<u8>),
+        _hidden: bool,
     ) {
         self.0.extend_from_slice(method);
         self.0.push(b' ');

@@ -17,6 +17,7 @@ impl HeadWriter for Fields<'_, '_> {
         scheme: &str,
         authority: impl FnOnce(&mut Vec<u8>),
         target: impl FnOnce(&mut Vec<u8>),
+        hidden: bool,
     ) {
         self.field(b":method", method);
         self.field(b":scheme", scheme.as_bytes());
@@ -26,7 +27,12 @@ impl HeadWriter for Fields<'_, '_> {
         if !self.1.is_empty() {
             self.0.field(b":authority", self.1);
         }
-        self.field_of(b":path", target);
+        self.1.clear();
+        target(self.1);
+        match hidden {
+            true => self.0.never_indexed(b":path", self.1),
+            false => self.0.field(b":path", self.1),
+        }
     }
 
     /// A switch of protocols is a success here (RFC 8441 section 4).

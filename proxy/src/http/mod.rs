@@ -103,6 +103,8 @@ pub struct RequestHead {
     pub expect_continue: bool,
     /// A well-formed `Upgrade: websocket` with `Connection: upgrade` on a body-less GET.
     pub websocket: bool,
+    /// No hop may put the target into a table (HTTP/2).
+    pub target_hidden: bool,
     /// `TE: trailers` was sent: trailers may be forwarded.
     pub te_trailers: bool,
     /// The HTTP/1 engine's progress on an incomplete head; nothing else reads or writes it.

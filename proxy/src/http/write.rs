@@ -10,13 +10,15 @@ use super::{Field, Framing, Method, Version};
 /// Writes one head: [`HeadWriter::request`] or [`HeadWriter::status`] first, then its fields, then
 /// [`HeadWriter::end`].
 pub trait HeadWriter {
-    /// Begins a request; `authority` and `target` append their text.
+    /// Begins a request; `authority` and `target` append their text. `hidden`: no hop may put the
+    /// target into a table, where the version has tables.
     fn request(
         &mut self,
         method: &[u8],
         scheme: &str,
         authority: impl FnOnce(&mut Vec<u8>),
         target: impl FnOnce(&mut Vec<u8>),
+        hidden: bool,
     );
     /// Begins a response; an empty `reason` takes the registered phrase.
     fn status(&mut self, status: u16, reason: &[u8]);
@@ -51,8 +53,11 @@ pub trait HeadWriter {
 
     /// Fields given as whole lines; see [`lines`].
     fn lines(&mut self, text: &[u8]) {
-        for (name, value) in lines(text) {
-            self.field(name, value);
+        for (name, value, hidden) in marked_lines(text) {
+            match hidden {
+                true => self.never_indexed(name, value),
+                false => self.field(name, value),
+            }
         }
     }
 }
@@ -60,14 +65,29 @@ pub trait HeadWriter {
 /// The fields of `text`, which is made of lines `name: value CRLF` and nothing else: how trailers and
 /// the fields of our own answers are kept.
 pub fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    marked_lines(text).map(|(name, value, _)| (name, value))
+}
+
+/// The same, and whether no hop may put the field into a table; see [`push_line`].
+fn marked_lines(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8], bool)> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let end = memchr::memchr(b'\r', rest)?;
         let line = &rest[..end];
         rest = rest.get(end + 2..).unwrap_or_default();
         let colon = memchr::memchr(b':', line)?;
-        Some((&line[..colon], line[colon + 1..].trim_ascii_start()))
+        let value = &line[colon + 1..];
+        Some((&line[..colon], value.trim_ascii_start(), value.first() != Some(&b' ')))
     })
+}
+
+/// Appends a field to lines. One that no hop may put into a table has no space behind its colon, which
+/// means nothing to HTTP/1.
+pub fn push_line(name: &[u8], value: &[u8], hidden: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(if hidden { b":" } else { b": " });
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// A request head kept to be written later, once or several times.
@@ -77,6 +97,7 @@ pub struct Recorded {
     scheme: String,
     authority: Vec<u8>,
     target: Vec<u8>,
+    hidden: bool,
     lines: Vec<u8>,
     /// How many lines, and which of them no hop may put into a table.
     count: u32,
@@ -103,7 +124,7 @@ impl Recorded {
     pub fn replay(&self, out: &mut impl HeadWriter) {
         let authority = |out: &mut Vec<u8>| out.extend_from_slice(&self.authority);
         let target = |out: &mut Vec<u8>| out.extend_from_slice(&self.target);
-        out.request(&self.method, &self.scheme, authority, target);
+        out.request(&self.method, &self.scheme, authority, target, self.hidden);
         let mut never_indexed = self.never_indexed.iter().peekable();
         for (at, (name, value)) in (0..).zip(lines(&self.lines)) {
             match never_indexed.next_if(|number| **number == at) {
@@ -129,8 +150,10 @@ impl HeadWriter for Recorded {
         scheme: &str,
         authority: impl FnOnce(&mut Vec<u8>),
         target: impl FnOnce(&mut Vec<u8>),
+        hidden: bool,
     ) {
         (self.method, self.scheme) = (method.to_vec(), scheme.to_owned());
+        self.hidden = hidden;
         authority(&mut self.authority);
         target(&mut self.target);
     }
@@ -181,6 +204,11 @@ mod tests {
         let fields: Vec<_> = lines(b"a: 1\r\nb: x: y\r\nc: \r\n").collect();
         assert_eq!(fields, [(&b"a"[..], &b"1"[..]), (b"b", b"x: y"), (b"c", b"")]);
         assert_eq!(lines(b"").count(), 0);
+        let mut text = Vec::new();
+        push_line(b"a", b"1", true, &mut text);
+        push_line(b"b", b"", false, &mut text);
+        let fields: Vec<_> = marked_lines(&text).collect();
+        assert_eq!(fields, [(&b"a"[..], &b"1"[..], true), (b"b", b"", false)]);
     }
 
     #[test]

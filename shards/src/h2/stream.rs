@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use proxy::fault::Fault;
 use proxy::h2::{ErrorCode, Fields, Message, StreamId};
 use proxy::http::HeadWriter;
-use proxy::http::write::lines;
 use proxy::limits::{self, H2_OUTPUT_BYTES_MAX};
 use runtime::{Buf, Runtime};
 
@@ -500,12 +499,7 @@ where
         if trailers.is_empty() {
             return self.data(b"", true).await;
         }
-        self.head(true, |out| {
-            for (name, value) in lines(trailers) {
-                out.field(name, value);
-            }
-        })
-        .await
+        self.head(true, |out| out.lines(trailers)).await
     }
 
     async fn close(&mut self) -> io::Result<()> {

@@ -87,6 +87,8 @@ pub struct Parts {
     pub(super) scheme: Option<Span>,
     pub(super) authority: Option<Span>,
     pub(super) path: Option<Span>,
+    /// No hop may put it into a table.
+    pub(super) path_hidden: bool,
     pub(super) protocol: Option<Span>,
     pub(super) status: Option<Span>,
     /// Index of the first Host line.
@@ -157,6 +159,7 @@ impl<'h> Collector<'h> {
             return Err(Refusal::HeadTooLarge.into());
         }
         if name.first() == Some(&b':') {
+            self.parts.path_hidden |= never_indexed && name == b":path";
             return self.pseudo(name, value);
         }
         let known = check(name, value)?;

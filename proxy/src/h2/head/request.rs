@@ -44,7 +44,7 @@ impl Sealed for RequestHead {
                 _ => Framing::None,
             },
         };
-        self.te_trailers = parts.te;
+        (self.te_trailers, self.target_hidden) = (parts.te, parts.path_hidden);
         let (Some(scheme), Some(path)) = (parts.scheme, parts.path) else {
             return Err(if self.method == Method::Connect && !tunnel {
                 Refusal::Method.into()

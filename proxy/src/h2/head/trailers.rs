@@ -7,6 +7,7 @@ use super::{Flaw, Size, check};
 use crate::h1::error::Error as Refusal;
 use crate::h2::hpack::{self, Decoder};
 use crate::http::trailer::may_arrive_late;
+use crate::http::write::push_line;
 use crate::limits::TRAILER_BYTES_MAX;
 
 /// Decodes `block` into `lines`, the table in any case.
@@ -25,10 +26,7 @@ pub(in crate::h2) fn collect(
         }
         check(field.name, field.value)?;
         if may_arrive_late(field.name) {
-            lines.extend_from_slice(field.name);
-            lines.extend_from_slice(b": ");
-            lines.extend_from_slice(field.value);
-            lines.extend_from_slice(b"\r\n");
+            push_line(field.name, field.value, field.never_indexed, lines);
         }
         Ok(())
     });
