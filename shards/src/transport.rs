@@ -124,6 +124,11 @@ impl<R: Runtime> RecvHalf<R> {
         Ok(false)
     }
 
+    /// Whether its end, once it came, may be somebody else's work: TLS says `close_notify` before FIN.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.tls.as_ref().is_some_and(|session| !session.borrow().is_closed_by_peer())
+    }
+
     /// Whether TLS protects it.
     pub(crate) fn is_tls(&self) -> bool {
         self.tls.is_some()

@@ -303,6 +303,38 @@ fn a_second_connection_of_one_identity_resumes() {
 }
 
 #[test]
+fn rfc9112_9_8_a_body_that_only_a_close_ends_is_whole_only_behind_a_close_notify() {
+    let ca = Authority::new("ca");
+    let server = pki::server(&ca.issue(&["b.example"]), None, &[]);
+    for runtime in backends() {
+        let backend = Recorded::start({
+            let server = server.clone();
+            move |tap, _| {
+                let mut stream = pki::accept(&server, tap.stream);
+                let Some(head) = pki::read_head(&mut stream) else { return };
+                let length =
+                    if head.starts_with("GET /length") { "content-length: 4\r\n" } else { "" };
+                let answer = format!("HTTP/1.1 200 OK\r\n{length}connection: close\r\n\r\nhalf");
+                stream.write_all(answer.as_bytes()).unwrap();
+                if head.starts_with("GET /said") {
+                    stream.conn.send_close_notify();
+                }
+                stream.flush().unwrap();
+            }
+        });
+        let ir = one(backend.address, &ca.policy("b.example"));
+        let mut world = World::start(runtime, &ir, loud());
+        assert!(get(&world, "/said").ends_with("4\r\nhalf\r\n0\r\n\r\n"), "{runtime:?}");
+        assert!(get(&world, "/length").ends_with("\r\n\r\nhalf"), "{runtime:?}");
+        let cut = get(&world, "/cut");
+        assert!(cut.ends_with("4\r\nhalf\r\n<RST>"), "{runtime:?} {cut}");
+        let log = settle(&mut world, 3);
+        assert_eq!(log.matches("upstream_truncated").count(), 1, "{log}");
+        world.stop();
+    }
+}
+
+#[test]
 fn large_bodies_travel_whole_in_both_directions() {
     let ca = Authority::new("ca");
     let server = pki::server(&ca.issue(&["b.example"]), None, &[]);

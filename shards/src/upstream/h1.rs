@@ -180,7 +180,8 @@ impl<R: Runtime> Inlet for Incoming<'_, R> {
 
     async fn fill(&mut self, size: Size) -> io::Result<bool> {
         let more = self.half.fill(size, self.input).await?;
-        if !more && self.cut.get().is_some() {
+        // RFC 9112 section 9.8: what only the end delimits is whole only if TLS says so.
+        if !more && (self.cut.get().is_some() || self.half.is_cut()) {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         Ok(more)
