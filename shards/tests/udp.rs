@@ -242,6 +242,66 @@ fn bursts_of_many_clients_arrive_whole_and_in_order_on_several_shards() {
     }
 }
 
+/// A socket that sends and takes equally long datagrams as one.
+struct Train {
+    bound: Bound,
+    batch: Batch,
+}
+
+impl Train {
+    fn new() -> Self {
+        let address = "127.0.0.1:0".parse().unwrap();
+        Self { bound: Bound::new(address, Home::Here).unwrap(), batch: Batch::default() }
+    }
+
+    /// Takes `wanted` into the batch, from wherever it comes.
+    fn take(&mut self, wanted: &[Vec<u8>]) {
+        self.batch.clear();
+        let mut seen: Vec<Vec<u8>> = Vec::new();
+        while seen.len() < wanted.len() {
+            let first = self.batch.len();
+            self.bound.receive(&mut self.batch).unwrap();
+            for place in first..self.batch.len() {
+                seen.extend(self.batch.datagrams(place).map(<[u8]>::to_vec));
+            }
+        }
+        assert_eq!(seen, wanted);
+    }
+
+    /// Sends the batch to `to`, or back where it came from.
+    fn send(&mut self, to: Option<SocketAddr>) {
+        let places: Vec<u16> = (0..self.batch.len() as u16).collect();
+        for &place in &places {
+            let to = to.unwrap_or(self.batch.peer(place.into()));
+            self.batch.address(place.into(), to, LOCALHOST.unwrap());
+        }
+        assert_eq!(self.bound.send(&mut self.batch, &places).places, places.len());
+    }
+}
+
+#[test]
+fn what_travels_as_one_is_relayed_and_counted_by_the_datagram() {
+    let wanted: Vec<_> = [100, 100, 100, 40].iter().map(|&size| pattern(size, size)).collect();
+    for runtime in backends() {
+        let (mut client, mut backend) = (Train::new(), Train::new());
+        let mut world = start(runtime, &simple(&[backend.bound.local_address().unwrap()]));
+        let feeder = Peer::of(client.bound.local_address().unwrap());
+        for _ in 0..3 {
+            wanted.iter().for_each(|bytes| feeder.send(bytes));
+            client.take(&wanted);
+            client.send(Some(world.address));
+            backend.take(&wanted);
+            assert_eq!(backend.batch.len(), 1, "it arrived as one, so it went on as one");
+            backend.send(None);
+            client.take(&wanted);
+            assert_eq!(client.batch.len(), 1, "likewise");
+        }
+        let counts = await_counts(&mut world, |counts| counts.datagrams == [12, 12]);
+        assert_eq!((counts.opened, counts.bytes), (1, [3 * 340; 2]));
+        world.stop();
+    }
+}
+
 #[test]
 fn an_answer_leaves_from_the_address_that_the_client_sent_to() {
     for runtime in backends() {
@@ -466,6 +526,14 @@ fn what_has_nowhere_to_go_is_dropped_and_counted_by_its_reason() {
         let counts = await_counts(&mut world, |counts| counts.dropped.iter().sum::<u64>() == 2);
         assert_eq!(counts.dropped[why as usize], 2, "{why:?}: {counts:?}");
         assert_eq!(counts.opened, 0);
+        // What comes as one is several all the same.
+        let mut train = Train::new();
+        let bytes = vec![vec![7; 9]; 3];
+        let feeder = Peer::of(train.bound.local_address().unwrap());
+        bytes.iter().for_each(|one| feeder.send(one));
+        train.take(&bytes);
+        train.send(Some(world.address));
+        await_counts(&mut world, |counts| counts.dropped[why as usize] == 5);
         // It is served as soon as there is somebody.
         let mut healed = simple(&[address]);
         healed.ports[0].port = world.address.port();

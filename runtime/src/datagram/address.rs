@@ -120,29 +120,43 @@ impl Control {
         end
     }
 
-    /// The address that a datagram was sent to, from the first `length` bytes that the kernel wrote.
-    pub(super) fn destination(&self, length: usize) -> Option<IpAddr> {
+    /// What the first `length` bytes say, which the kernel wrote.
+    pub(super) fn told(&self, length: usize) -> Told {
+        let mut told = Told::default();
         let mut rest = &self.0[..length.min(CONTROL_BYTES)];
         while rest.len() >= HEADER_BYTES {
             let word = size_of::<usize>();
             let long = usize::from_ne_bytes(array(rest));
             let level = libc::c_int::from_ne_bytes(array(&rest[word..]));
             let kind = libc::c_int::from_ne_bytes(array(&rest[word + 4..]));
-            let data = rest.get(HEADER_BYTES..long)?;
+            let Some(data) = rest.get(HEADER_BYTES..long) else { break };
             match (level, kind) {
                 // The second field: the local address, also where the first was a broadcast.
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                    return data.get(4..8).map(|ip| Ipv4Addr::from(array::<4>(ip)).into());
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) if data.len() >= 8 => {
+                    told.destination = Some(Ipv4Addr::from(array::<4>(&data[4..])).into());
                 }
-                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                    let ip = Ipv6Addr::from(array::<16>(data.get(..16)?));
-                    return Some(IpAddr::V6(ip).to_canonical());
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if data.len() >= 16 => {
+                    let ip = Ipv6Addr::from(array::<16>(data));
+                    told.destination = Some(IpAddr::V6(ip).to_canonical());
                 }
-                _ => rest = rest.get(align(long)..)?,
+                (libc::SOL_UDP, libc::UDP_GRO) if data.len() >= 4 => {
+                    told.step = usize::try_from(libc::c_int::from_ne_bytes(array(data))).ok();
+                }
+                _ => {}
             }
+            rest = rest.get(align(long)..).unwrap_or_default();
         }
-        None
+        told
     }
+}
+
+/// What control messages say of what arrived.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    /// The address that it was sent to.
+    pub(super) destination: Option<IpAddr>,
+    /// It is several datagrams of this length each, but for the last.
+    pub(super) step: Option<usize>,
 }
 
 fn align(length: usize) -> usize {
@@ -180,13 +194,30 @@ mod tests {
             let local: IpAddr = text.parse().unwrap();
             let mut control = Control::EMPTY;
             let end = control.put_source(0, local, v6);
-            assert_eq!(control.destination(end), Some(local));
+            assert_eq!(control.told(end).destination, Some(local));
             let segment = control.put_segment(0, 1200);
             let end = control.put_source(segment, local, v6);
             assert!(end <= CONTROL_BYTES);
-            assert_eq!(control.destination(end), Some(local));
-            assert_eq!(control.destination(segment), None);
-            assert_eq!(control.destination(end - 8), None, "cut off");
+            assert_eq!(control.told(end).destination, Some(local));
+            assert_eq!(control.told(segment).destination, None);
+            assert_eq!(control.told(end - 8).destination, None, "cut off");
+        }
+    }
+
+    #[test]
+    fn the_length_of_segments_is_read_before_and_behind_a_destination() {
+        let local: IpAddr = "2001:db8::1".parse().unwrap();
+        let step = 1200i32.to_ne_bytes();
+        for first in [true, false] {
+            let mut control = Control::EMPTY;
+            let put =
+                |control: &mut Control, at| control.put(at, libc::SOL_UDP, libc::UDP_GRO, &step);
+            let at = if first { put(&mut control, 0) } else { 0 };
+            let at = control.put_source(at, local, true);
+            let end = if first { at } else { put(&mut control, at) };
+            assert!(end <= CONTROL_BYTES, "both fit");
+            let told = control.told(end);
+            assert_eq!((told.destination, told.step), (Some(local), Some(1200)));
         }
     }
 }

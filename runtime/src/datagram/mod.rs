@@ -8,6 +8,7 @@
 mod address;
 mod batch;
 mod poll;
+mod send;
 
 use std::cell::Cell;
 use std::io;
@@ -27,7 +28,7 @@ use crate::socket::{self, Home};
 /// Bytes that the kernel may hold for a bound socket in either direction, cut to its own limit
 /// (`net.core.rmem_max`, `net.core.wmem_max`): a burst waits there instead of being lost.
 pub const BUFFER_BYTES_MAX: usize = 4 << 20;
-/// Datagrams taken from a connected socket at a time, so that a busy one leaves room for others.
+/// Places filled from a connected socket at a time, so that a busy one leaves room for others.
 const CONNECTED_BATCH_MAX: usize = 16;
 
 /// What `SO_MEMINFO` fills in: `SK_MEMINFO_VARS` words, of which one is the number of drops.
@@ -54,6 +55,8 @@ pub struct Connected {
 /// What became of a batch that was to be sent.
 #[derive(Debug, Default)]
 pub struct Sent {
+    /// Places that are done with; in the next, what was sent of a train does not go again.
+    pub places: usize,
     /// Datagrams that the kernel took.
     pub datagrams: u32,
     /// Bytes in them.
@@ -81,6 +84,7 @@ impl Bound {
             Names::V6 => enable(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?,
             Names::None => {}
         }
+        take_trains(&socket);
         // Smaller buffers work as well.
         let _ = socket.set_recv_buffer_size(BUFFER_BYTES_MAX);
         let _ = socket.set_send_buffer_size(BUFFER_BYTES_MAX);
@@ -97,6 +101,7 @@ impl Bound {
     pub fn connect(&self, peer: SocketAddr, token: u32) -> io::Result<Connected> {
         let kind = Type::DGRAM.nonblocking().cloexec();
         let socket = Socket::new(Domain::for_address(peer), kind, Some(Protocol::UDP))?;
+        take_trains(&socket);
         socket.connect(&peer.into())?;
         self.poll.add(socket.as_fd(), Ready::Connected(token))?;
         Ok(Connected { socket, segments: Cell::new(true) })
@@ -109,7 +114,7 @@ impl Bound {
     }
 
     /// Takes what arrived into the free places of `batch`, each with its peer and the address it
-    /// was sent to; says how many.
+    /// was sent to; says how many places.
     ///
     /// # Errors
     /// As the kernel says; the socket goes on.
@@ -123,7 +128,8 @@ impl Bound {
         batch.send(self.socket.as_fd(), places, self.names, &self.segments)
     }
 
-    /// Datagrams that the kernel had no room for since the socket was opened; it wraps around.
+    /// Datagrams that the kernel had no room for since the socket was opened; it wraps around. A
+    /// train may count as one.
     #[must_use]
     pub fn overrun(&self) -> u32 {
         overrun(&self.socket)
@@ -151,7 +157,7 @@ impl Bound {
 
 impl Connected {
     /// Takes what arrived into the free places of `batch`, a bounded number at a time; says how
-    /// many.
+    /// many places.
     ///
     /// # Errors
     /// The peer or the way to it is gone (an ICMP error): told once, here or by `send`.
@@ -200,6 +206,12 @@ fn overrun(socket: &Socket) -> u32 {
         );
     }
     words[MEMINFO_DROPS_WORD]
+}
+
+/// What the kernel brought through its layers as one need not be cut up for us (UDP_GRO).
+fn take_trains(socket: &Socket) {
+    // Without it every datagram arrives by itself.
+    let _ = enable(socket, libc::SOL_UDP, libc::UDP_GRO);
 }
 
 fn enable(socket: &Socket, level: libc::c_int, name: libc::c_int) -> io::Result<()> {

@@ -51,8 +51,10 @@ impl<R: Runtime> World<R> {
     fn echo(&mut self) {
         let places: Vec<u16> = (0..self.batch.len()).map(|place| place as u16).collect();
         let bytes: usize = places.iter().map(|&at| self.batch.bytes(at.into()).len()).sum();
+        let datagrams: usize = places.iter().map(|&at| self.batch.count(at.into())).sum();
         let sent = self.bound().send(&mut self.batch, &places);
-        assert_eq!((sent.datagrams as usize, sent.lost), (places.len(), 0));
+        assert_eq!((sent.places, sent.datagrams as usize), (places.len(), datagrams));
+        assert_eq!(sent.lost, 0);
         assert_eq!(sent.bytes, bytes as u64);
     }
 }
@@ -133,6 +135,35 @@ pub(super) async fn a_connected_socket_carries_whole_batches_both_ways<R: Runtim
     }
     world.echo();
     (0..BATCH_MAX).rev().for_each(|i| assert_eq!(next(&one), pattern(500, i)));
+}
+
+pub(super) async fn what_travels_as_one_keeps_the_bounds_of_its_datagrams<R: Runtime>() {
+    let sizes = [100, 100, 100, 40];
+    let wanted: Vec<_> = sizes.iter().enumerate().map(|(i, &size)| pattern(size, i)).collect();
+    for address in ["127.0.0.1:0", "[::]:0"] {
+        let mut far = World::<R>::at(address);
+        let mut world = World::<R>::at("127.0.0.1:0");
+        let one = peer("127.0.0.1", world.address());
+        wanted.iter().for_each(|bytes| assert_eq!(one.send(bytes).unwrap(), bytes.len()));
+        world.receive(sizes.len()).await;
+        let to = SocketAddr::new([127, 0, 0, 1].into(), far.address().port());
+        let connected = world.bound().connect(to, 7).unwrap();
+        let sent = connected.send(&mut world.batch, &[0, 1, 2, 3]);
+        assert_eq!((sent.places, sent.datagrams, sent.bytes, sent.lost), (4, 4, 340, 0));
+        far.receive(1).await;
+        assert_eq!(far.batch.len(), 1);
+        assert_eq!(far.batch.datagrams(0).collect::<Vec<_>>(), wanted);
+        assert_eq!(far.batch.peer(0), connected.local_address().unwrap());
+        assert_eq!(far.batch.local(0), to.ip());
+        far.echo();
+        world.batch.clear();
+        assert_eq!(world.next().await, [Ready::Connected(7)]);
+        assert_eq!(connected.receive(&mut world.batch).unwrap(), 1);
+        assert_eq!(world.batch.datagrams(0).collect::<Vec<_>>(), wanted);
+        world.batch.address(0, one.local_addr().unwrap(), world.address().ip());
+        world.echo();
+        wanted.iter().for_each(|bytes| assert_eq!(next(&one), *bytes));
+    }
 }
 
 pub(super) async fn an_answer_leaves_from_the_address_that_was_asked<R: Runtime>() {

@@ -26,6 +26,7 @@ use datagram::{
     many_connected_sockets_are_waited_for_at_once,
     sockets_that_share_an_address_each_keep_their_peers,
     waiting_for_datagrams_consumes_nothing_and_may_be_dropped,
+    what_travels_as_one_keeps_the_bounds_of_its_datagrams,
 };
 
 /// How long a test waits for something that must happen before it gives up.
@@ -92,6 +93,7 @@ contract! {
     tasks_run_on_after_their_creator,
     datagrams_keep_their_bounds_and_their_order,
     a_connected_socket_carries_whole_batches_both_ways,
+    what_travels_as_one_keeps_the_bounds_of_its_datagrams,
     an_answer_leaves_from_the_address_that_was_asked,
     many_connected_sockets_are_waited_for_at_once,
     an_icmp_error_is_told_once_by_the_socket_it_concerns,

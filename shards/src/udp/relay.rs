@@ -134,7 +134,7 @@ impl<R: Runtime> Turn<'_, R> {
             last = found.ok().map(|place| (key, place));
             match found {
                 Ok(place) => self.bench.sorted.push((place, at as u16)),
-                Err(why) => self.bench.counts.dropped(why, 1),
+                Err(why) => self.drop_rest(why, &[at as u16]),
             }
         }
     }
@@ -241,12 +241,18 @@ impl<R: Runtime> Turn<'_, R> {
             match self.open(key, Some(failed)) {
                 Ok(place) => {
                     self.send(place, &mut rest);
-                    self.bench.counts.dropped(Dropped::Unsent, rest.len());
+                    self.drop_rest(Dropped::Unsent, rest);
                 }
-                Err(why) => self.bench.counts.dropped(why, rest.len()),
+                Err(why) => self.drop_rest(why, rest),
             }
         }
         self.bench.places = places;
+    }
+
+    /// Counts what is at `places` and was not sent.
+    fn drop_rest(&mut self, why: Dropped, places: &[u16]) {
+        let Bench { batch, counts, .. } = &mut *self.bench;
+        counts.dropped(why, places.iter().map(|&at| batch.count(at.into())).sum());
     }
 
     /// Sends from `rest` what can be sent; where the session turns out to be over, ends it and says
@@ -256,7 +262,7 @@ impl<R: Runtime> Turn<'_, R> {
         let endpoint = session.endpoint;
         let sent = session.connected.send(&mut self.bench.batch, rest);
         self.bench.counts.sent(Direction::ToBackend, &sent);
-        *rest = &rest[(sent.datagrams + sent.lost) as usize..];
+        *rest = &rest[sent.places..];
         sent.error.is_some().then(|| {
             self.fail(place);
             (key, endpoint)
