@@ -1,4 +1,4 @@
-//! One JSON line per exchange, written into the shard's own buffer; control writes it out.
+//! One JSON line per exchange, stream or UDP session, written into the shard's own buffer; control writes it out.
 //!
 //! Every value that a client controls is escaped; bytes that are not UTF-8 appear as U+FFFD.
 
@@ -9,6 +9,7 @@ use proxy::http::RequestHead;
 
 use crate::stream::Record;
 use crate::trace::Trace;
+use crate::udp;
 
 /// Ties the monotonic clock of shards to wall-clock time, once at the start.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +116,38 @@ pub(crate) fn write_stream(
         object.micros("connect_us", connected - record.received);
     }
     object.micros("total_us", now - record.received);
+    object.close();
+}
+
+/// Appends the line of a UDP session.
+pub(crate) fn write_session(
+    session: &udp::Ended<'_>,
+    (shard, epoch): (usize, u64),
+    clock: Clock,
+    now: Instant,
+    out: &mut Vec<u8>,
+) {
+    let udp::Entry { labels, began, datagrams, bytes } = session.entry;
+    let mut object = Object::open(out);
+    let began_unix = clock.since_unix_epoch + began.saturating_duration_since(clock.monotonic);
+    object.micros("time_unix_us", began_unix);
+    object.number("shard", shard as u64);
+    object.number("epoch", epoch);
+    object.text("client", session.client.to_string().as_bytes());
+    object.text("listener", labels.listener.as_bytes());
+    object.text("stream", b"udp");
+    object.text("reason", session.end.name().as_bytes());
+    for (name, value) in [("route", &labels.route), ("backend", &labels.backend)] {
+        if let Some(value) = value {
+            object.text(name, value.as_bytes());
+        }
+    }
+    object.text("endpoint", session.endpoint.to_string().as_bytes());
+    object.number("datagrams_in", datagrams[udp::counts::Direction::ToBackend as usize]);
+    object.number("datagrams_out", datagrams[udp::counts::Direction::ToClient as usize]);
+    object.number("bytes_in", bytes[udp::counts::Direction::ToBackend as usize]);
+    object.number("bytes_out", bytes[udp::counts::Direction::ToClient as usize]);
+    object.micros("total_us", now.saturating_duration_since(*began));
     object.close();
 }
 

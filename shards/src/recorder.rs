@@ -17,6 +17,7 @@ use crate::report::{
 };
 use crate::stream::Record;
 use crate::trace::Trace;
+use crate::udp::Ended;
 
 /// Counters and histograms since the last report.
 #[derive(Debug)]
@@ -114,6 +115,14 @@ impl Recorder {
         let (shard, epoch) = (self.shard, installed.epoch.id);
         self.log(installed, |log| {
             access_log::write_stream(record, (shard, epoch), self.clock, now, log);
+        });
+    }
+
+    /// One UDP session is over.
+    pub(crate) fn session(&self, session: &Ended<'_>, now: Instant, installed: &Installed) {
+        let (shard, epoch) = (self.shard, installed.epoch.id);
+        self.log(installed, |log| {
+            access_log::write_session(session, (shard, epoch), self.clock, now, log);
         });
     }
 

@@ -602,6 +602,66 @@ fn an_idle_session_ends_and_a_used_one_does_not() {
     }
 }
 
+/// Waits for the one more line of the access log that says `wanted`.
+fn await_line(world: &mut World, lines: usize, wanted: &str) {
+    loop {
+        let log = world.seen.iter().flat_map(|report| report.activity.access_log.iter().copied());
+        let log = String::from_utf8(log.collect()).unwrap();
+        if log.lines().count() >= lines {
+            assert_eq!(log.lines().count(), lines, "{log}");
+            return assert!(log.lines().last().unwrap().contains(wanted), "{wanted}: {log}");
+        }
+        let next = world.wait_for(|_| true);
+        world.seen.push(next);
+    }
+}
+
+#[test]
+fn the_access_log_has_a_line_for_each_session_that_says_why_it_ended() {
+    for runtime in backends() {
+        let (first, second) = (Peer::new(), Peer::new());
+        let on = Settings { access_log: true, ..Settings::default() };
+        let ir = simple(&[first.address()]);
+        let mut world = limited(runtime, &ir, 1, (2, 2));
+        // From before the log was on: it has no line.
+        Peer::of(world.address).exchange(b"x", &first);
+        world.follow(&ir, on.clone());
+        let clients: Vec<Peer> = (0..3).map(|_| Peer::of(world.address)).collect();
+        let seen = clients[0].exchange(b"hello", &first);
+        first.0.send_to(b"news", seen).unwrap();
+        assert_eq!(clients[0].next().0, b"news");
+        clients[1].exchange(b"x", &first);
+        clients[2].exchange(b"x", &first);
+        let names = format!("\"backend\":\"b\",\"endpoint\":\"{}\"", first.address());
+        await_line(&mut world, 1, "\"stream\":\"udp\",\"reason\":\"evicted\",\"route\":\"");
+        await_line(&mut world, 1, &names);
+        let counts = "\"datagrams_in\":1,\"datagrams_out\":2,\"bytes_in\":5,\"bytes_out\":9,";
+        await_line(&mut world, 1, counts);
+        let mut moved = ir.clone();
+        let endpoints = vec![second.address()];
+        moved
+            .backends
+            .insert("b".into(), Arc::new(ir::Backend { endpoints, ..Default::default() }));
+        world.follow(&moved, on.clone());
+        clients[1].exchange(b"y", &second);
+        await_line(&mut world, 2, "\"reason\":\"endpoint_removed\"");
+        drop(second);
+        clients[1].send(b"z");
+        await_line(&mut world, 3, "\"reason\":\"endpoint_failed\"");
+        let mut hasty = on.clone();
+        hasty.timeouts.udp_idle = Duration::from_millis(1);
+        world.follow(&moved, hasty);
+        await_line(&mut world, 4, "\"reason\":\"idle\"");
+        world.follow(&ir, on.clone());
+        clients[0].exchange(b"x", &first);
+        let mut none = ir.clone();
+        none.ports.clear();
+        world.follow(&none, on);
+        await_line(&mut world, 5, "\"reason\":\"stopped\"");
+        world.stop();
+    }
+}
+
 #[test]
 fn a_draining_shard_relays_until_nothing_moves() {
     for runtime in backends() {

@@ -11,6 +11,7 @@
 //! endpoint, from its first datagram to its end.
 
 pub(crate) mod counts;
+mod entry;
 mod relay;
 mod route;
 mod sessions;
@@ -20,10 +21,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use proxy::balance::{EndpointId, Outcome};
+use proxy::balance::EndpointId;
 use runtime::datagram::{Batch, Bound, Connected, Ready};
 use runtime::{Datagram, Runtime};
 
+pub(crate) use self::entry::{End, Ended, Entry};
 use self::route::Wanted;
 use self::sessions::Sessions;
 use crate::install::PortKey;
@@ -61,6 +63,8 @@ struct Session {
     answered: bool,
     /// The last epoch that was seen to want the endpoint.
     epoch: u64,
+    /// For the access log, where there is one.
+    entry: Option<Box<Entry>>,
 }
 
 /// How many sessions there may be.
@@ -120,7 +124,9 @@ impl Port {
         let overrun = self.bound.overrun();
         let before = std::mem::replace(&mut self.state.borrow_mut().overrun, overrun);
         shard.recorder.overrun(overrun.wrapping_sub(before));
-        self.end_oldest(shard, now, |used| now.saturating_duration_since(used) >= idle_max);
+        self.end_oldest(shard, now, End::Idle, |used| {
+            now.saturating_duration_since(used) >= idle_max
+        });
     }
 
     /// Ends the longest idle sessions that are `over`; says whether there may be more.
@@ -128,13 +134,14 @@ impl Port {
         &self,
         shard: &Shard<R>,
         now: Instant,
+        end: End,
         over: impl Fn(Instant) -> bool,
     ) -> bool {
         let mut state = self.state.borrow_mut();
         for _ in 0..ENDS_MAX {
             match state.sessions.oldest() {
                 Some((place, used)) if over(used) => {
-                    state.end(shard, place, Outcome::Unknown, now);
+                    state.end(shard, place, end, now);
                 }
                 Some(_) | None => return false,
             }
@@ -144,13 +151,17 @@ impl Port {
 }
 
 impl State {
-    /// Ends a session, if there is one at `place`, and tells the balancer.
-    fn end<R: Runtime>(&mut self, shard: &Shard<R>, place: u32, outcome: Outcome, now: Instant) {
-        if let Some(session) = self.sessions.remove(place) {
-            shard.local.borrow_mut().end(session.endpoint, outcome, now);
-            shard.recorder.overrun(session.connected.overrun());
-            shard.udp.sessions.set(shard.udp.sessions.get() - 1);
-            shard.recorder.touch();
+    /// Ends a session, if there is one at `place`, tells the balancer and the access log.
+    fn end<R: Runtime>(&mut self, shard: &Shard<R>, place: u32, end: End, now: Instant) {
+        let Some((key, session)) = self.sessions.remove(place) else { return };
+        shard.local.borrow_mut().end(session.endpoint, end.outcome(), now);
+        shard.recorder.overrun(session.connected.overrun());
+        shard.udp.sessions.set(shard.udp.sessions.get() - 1);
+        shard.recorder.touch();
+        if let Some(entry) = &session.entry {
+            let (client, endpoint) = (key.client.ip(), session.address);
+            let ended = Ended { entry, client, endpoint, end };
+            shard.recorder.session(&ended, now, &shard.installed());
         }
     }
 }
@@ -170,7 +181,7 @@ pub(crate) async fn run<R: Runtime>(
         }
     }
     drop(datagram);
-    while port.end_oldest(&shard, R::now(), |_| true) {
+    while port.end_oldest(&shard, R::now(), End::Stopped, |_| true) {
         R::sleep_until(R::now()).await;
     }
 }

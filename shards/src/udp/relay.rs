@@ -13,7 +13,7 @@ use runtime::Runtime;
 use runtime::datagram::{BATCH_MAX, Ready, Sent};
 
 use super::sessions::Key;
-use super::{Bench, Port, Session, State, route};
+use super::{Bench, End, Entry, Port, Session, State, route};
 use crate::install::Installed;
 use crate::report::{Datagrams, Direction, Dropped};
 use crate::shard::Shard;
@@ -81,7 +81,13 @@ impl<R: Runtime> Turn<'_, R> {
         match session.connected.receive(batch) {
             Ok(0) => 0,
             Ok(count) => {
-                (first..first + count).for_each(|at| batch.address(at, key.client, key.local));
+                for at in first..first + count {
+                    batch.address(at, key.client, key.local);
+                    if let Some(entry) = &mut session.entry {
+                        let (datagrams, bytes) = (batch.count(at), batch.bytes(at).len());
+                        entry.count(Direction::ToClient, datagrams as u64, bytes as u64);
+                    }
+                }
                 if !std::mem::replace(&mut session.answered, true) {
                     self.shard.local.borrow_mut().answered(session.endpoint);
                 }
@@ -146,7 +152,7 @@ impl<R: Runtime> Turn<'_, R> {
                 self.state.sessions.touch(place, self.now);
                 return Ok(place);
             }
-            self.state.end(self.shard, place, Outcome::Unknown, self.now);
+            self.state.end(self.shard, place, End::EndpointRemoved, self.now);
         }
         self.make_room()?;
         match self.open(key, None) {
@@ -185,7 +191,7 @@ impl<R: Runtime> Turn<'_, R> {
             // It has datagrams in this batch.
             self.forward();
         }
-        self.state.end(self.shard, place, Outcome::Unknown, self.now);
+        self.state.end(self.shard, place, End::Evicted, self.now);
         self.bench.counts.evicted += 1;
         Ok(())
     }
@@ -211,7 +217,13 @@ impl<R: Runtime> Turn<'_, R> {
         self.bench.counts.opened += 1;
         let epoch = self.installed.epoch.id;
         let (endpoint, address) = (pick.endpoint, pick.address);
-        let session = Session { connected, endpoint, address, answered: false, epoch };
+        let labels = if self.installed.epoch.settings.access_log {
+            route::labels(self.installed, port, &pick)
+        } else {
+            None
+        };
+        let entry = labels.map(|labels| Box::new(Entry::new(labels, now)));
+        let session = Session { connected, endpoint, address, answered: false, epoch, entry };
         Ok(self.state.sessions.insert(key, session, now))
     }
 
@@ -262,6 +274,9 @@ impl<R: Runtime> Turn<'_, R> {
         let endpoint = session.endpoint;
         let sent = session.connected.send(&mut self.bench.batch, rest);
         self.bench.counts.sent(Direction::ToBackend, &sent);
+        if let Some(entry) = &mut session.entry {
+            entry.count(Direction::ToBackend, sent.datagrams.into(), sent.bytes);
+        }
         *rest = &rest[sent.places..];
         sent.error.is_some().then(|| {
             self.fail(place);
@@ -271,7 +286,7 @@ impl<R: Runtime> Turn<'_, R> {
 
     /// The endpoint is gone: the session ends, the next datagram finds another.
     fn fail(&mut self, place: u32) {
-        self.state.end(self.shard, place, Outcome::Failed, self.now);
+        self.state.end(self.shard, place, End::EndpointFailed, self.now);
         self.bench.counts.failed += 1;
     }
 }

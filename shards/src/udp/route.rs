@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use proxy::balance::{EndpointId, Local};
 use proxy::epoch::{self, StreamRoute};
 use proxy::fault::Fault;
-use proxy::stream::{self, Pick};
+use proxy::stream::{self, Labels, Pick};
 use runtime::socket::is_local;
 
 use crate::install::{Installed, PortKey};
@@ -75,6 +75,12 @@ pub(super) fn pick<'i>(
         Some(_) | None => pick,
     };
     if is_own(installed, pick.address) { Err(Dropped::Loop) } else { Ok(pick) }
+}
+
+/// What the access log calls a session that goes where `pick` says.
+pub(super) fn labels(installed: &Installed, key: PortKey, pick: &Pick<'_>) -> Option<Labels> {
+    let listener = installed.port(key)?.listeners.first()?;
+    Some(Labels::new(listener, listener.stream(None), Some(pick)))
 }
 
 /// Whether one of our own UDP listeners is at `address`. The kernel is asked only where a listener

@@ -97,13 +97,14 @@ impl<S> Sessions<S> {
         self.slots.get(self.oldest as usize).map(|slot| (self.oldest, slot.used))
     }
 
-    pub(super) fn remove(&mut self, place: u32) -> Option<S> {
+    /// Takes out the session at `place`, if there is one.
+    pub(super) fn remove(&mut self, place: u32) -> Option<(Key, S)> {
         let slot = self.slots.get_mut(place as usize)?;
-        let session = slot.session.take()?;
-        self.by_key.remove(&slot.key);
+        let (key, session) = (slot.key, slot.session.take()?);
+        self.by_key.remove(&key);
         self.unlink(place);
         self.free.push(place);
-        Some(session)
+        Some((key, session))
     }
 
     fn unlink(&mut self, place: u32) {
@@ -143,7 +144,7 @@ mod tests {
     fn emptied(mut sessions: Sessions<u16>) -> Vec<u16> {
         let mut order = Vec::new();
         while let Some((place, _)) = sessions.oldest() {
-            order.extend(sessions.remove(place));
+            order.extend(sessions.remove(place).map(|(_, port)| port));
         }
         assert_eq!((sessions.len(), sessions.newest), (0, NONE));
         order
@@ -172,7 +173,7 @@ mod tests {
         let first = sessions.insert(key(1), 1, now);
         let second = sessions.insert(key(2), 2, now);
         let third = sessions.insert(key(3), 3, now);
-        assert_eq!(sessions.remove(second), Some(2));
+        assert_eq!(sessions.remove(second), Some((key(2), 2)));
         assert_eq!(sessions.remove(second), None);
         assert!(sessions.find(&key(2)).is_none() && sessions.get(second).is_none());
         assert_eq!(sessions.next_place(), second);
