@@ -272,7 +272,7 @@ impl Train {
     fn send(&mut self, to: Option<SocketAddr>) {
         let places: Vec<u16> = (0..self.batch.len() as u16).collect();
         for &place in &places {
-            let to = to.unwrap_or(self.batch.peer(place.into()));
+            let to = to.unwrap_or_else(|| self.batch.peer(place.into()));
             self.batch.address(place.into(), to, LOCALHOST.unwrap());
         }
         assert_eq!(self.bound.send(&mut self.batch, &places).places, places.len());
