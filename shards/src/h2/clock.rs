@@ -120,6 +120,7 @@ impl Clock {
 impl<M: Message> State<M> {
     /// Sets the time until which something must happen, before more is awaited.
     pub(crate) fn pace(&mut self, now: Instant, is_amid: bool) {
+        self.rest(); // The end of a drain may be what came just now.
         (self.clock.heard, self.clock.asked) = (Some(now), false);
         let amid = is_amid || self.is_amid();
         self.clock.amid = amid.then(|| self.clock.amid.unwrap_or(now));

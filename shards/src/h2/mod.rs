@@ -231,10 +231,12 @@ impl<M: Message> Shared<M> {
         self.state.borrow().engine.is_established()
     }
 
-    /// Begins to end it gracefully.
+    /// Begins to end it gracefully, unless that has begun.
     pub(crate) fn drain(&self) {
         self.with(|state| {
-            state.engine.drain();
+            if !state.engine.is_draining() {
+                state.engine.drain();
+            }
             state.rest();
         });
     }

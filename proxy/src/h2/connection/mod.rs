@@ -264,6 +264,12 @@ impl<M: Message> Connection<M> {
         }
     }
 
+    /// Its end was announced, or more.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.drain != Drain::No
+    }
+
     /// Says at once that no later stream is taken, and why.
     pub fn go_away(&mut self, code: ErrorCode) {
         let last = match self.drain {

@@ -133,6 +133,9 @@ impl<R: Runtime> Connection<'_, R> {
     }
 
     fn begin(&self, id: StreamId, scratch: &mut Box<Scratch>, refused: Option<Fault>) {
+        if self.shard.is_draining() {
+            self.shared.drain(); // It came during the drain: its answer is the last, or nearly.
+        }
         let scratch = std::mem::replace(scratch, self.shard.scratches.take());
         let stream = Stream::new(Rc::clone(&self.shared), id);
         let origin = Rc::clone(&self.origin);
