@@ -53,7 +53,7 @@ impl Pool {
 
     fn take(&mut self, size: Size) -> Vec<u8> {
         let (list, lent, bytes) = match size {
-            Size::Small => (&mut self.small, &mut self.lent.small, SMALL_BYTES),
+            Size::Small | Size::Late => (&mut self.small, &mut self.lent.small, SMALL_BYTES),
             Size::Large => (&mut self.large, &mut self.lent.large, LARGE_BYTES),
         };
         *lent += 1;

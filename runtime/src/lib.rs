@@ -160,6 +160,9 @@ pub trait Sink: 'static {
 pub enum Size {
     /// A head: 2 KiB, also while idle.
     Small,
+    /// A head that may be long in coming: 2 KiB, taken only once bytes are there; it costs a system
+    /// call of its own.
+    Late,
     /// A body: 64 KiB, taken only once bytes are there; it costs a system call of its own.
     Large,
 }

@@ -5,7 +5,7 @@
 //! system call of their own on a ring.
 //!
 //! Waiting pins at most a small block: a small `recv` hands its block to the kernel at once, a
-//! large one first looks whether anything is there, and takes a large block only for bytes that
+//! large or late one first looks whether anything is there, and takes its block only for bytes that
 //! are. Accepting waits for readiness and then accepts without waiting, on both drivers, because a
 //! cancelled accept that had already succeeded would lose its descriptor in the ring.
 
@@ -13,6 +13,7 @@ use std::cell::UnsafeCell;
 use std::io;
 use std::net::{SocketAddr, TcpStream as StdStream};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::pin::pin;
 use std::rc::Rc;
 
 use ::monoio::buf::{IoBuf, IoBufMut};
@@ -109,14 +110,14 @@ impl crate::Datagram for Datagram {
 
     async fn ready(&mut self) -> io::Result<()> {
         let Self { polled, turn, .. } = self;
-        turn.take(polled.readable(false)).await
+        turn.take(pin!(polled.readable(false))).await
     }
 }
 
 impl<R: Runtime<Stream = Stream, Sink = Sink>> crate::Listener<R> for Listener {
     async fn accept(&mut self) -> io::Result<(Sink, Stream, SocketAddr)> {
         let Self { inner, turn, .. } = self;
-        turn.take(accept(inner)).await
+        turn.take(pin!(accept(inner))).await
     }
 
     fn abort_handle(&self) -> Abort {
@@ -185,8 +186,9 @@ impl crate::Stream for Stream {
     async fn recv(&mut self, size: Size) -> io::Result<Buf> {
         self.poison.enter()?;
         let received = match size {
-            Size::Small => self.turn.take(small(&self.socket)).await,
-            Size::Large => self.turn.take(large(&self.socket, &mut self.drained)).await,
+            Size::Small => self.turn.take(pin!(small(&self.socket))).await,
+            Size::Late => self.turn.take(pin!(ready(&self.socket, size, &mut true))).await,
+            Size::Large => self.turn.take(pin!(ready(&self.socket, size, &mut self.drained))).await,
         };
         self.poison.leave();
         received
@@ -206,12 +208,13 @@ async fn small(socket: &Connection) -> io::Result<Buf> {
     received.map(|_| buf)
 }
 
-async fn large(socket: &Connection, drained: &mut bool) -> io::Result<Buf> {
+/// Takes a block only once bytes are there.
+async fn ready(socket: &Connection, size: Size, drained: &mut bool) -> io::Result<Buf> {
     loop {
         if *drained {
             socket.readable().await?;
         }
-        match socket::receive(socket.fd(), Buf::take(Size::Large)) {
+        match socket::receive(socket.fd(), Buf::take(size)) {
             Ok((buf, full)) => {
                 *drained = !full;
                 return Ok(buf);
@@ -223,8 +226,8 @@ async fn large(socket: &Connection, drained: &mut bool) -> io::Result<Buf> {
 }
 
 impl crate::Sink for Sink {
-    async fn send(&mut self, buf: Vec<u8>) -> io::Result<Vec<u8>> {
-        self.all(buf).await
+    fn send(&mut self, buf: Vec<u8>) -> impl Future<Output = io::Result<Vec<u8>>> {
+        self.all(buf)
     }
 
     async fn send_buf(&mut self, buf: Buf) -> io::Result<()> {
@@ -244,7 +247,7 @@ impl Sink {
             if rest.bytes_init() == 0 {
                 break Ok(rest.bytes);
             }
-            let (sent, back) = self.turn.take(self.socket.send(rest)).await;
+            let (sent, back) = self.turn.take(pin!(self.socket.send(rest))).await;
             rest = back;
             match sent {
                 Ok(0) => break Err(io::ErrorKind::WriteZero.into()),

@@ -12,9 +12,9 @@ use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
 use std::net::TcpStream as StdStream;
 use std::os::fd::OwnedFd;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use ::monoio::net::TcpStream;
 use ::monoio::task::JoinHandle;
@@ -43,22 +43,29 @@ impl Turn {
         Self { ended_at_once: 0, max }
     }
 
-    /// Awaits `operation`, and gives way first when too many before it ended at once.
-    pub(super) async fn take<F: Future>(&mut self, operation: F) -> F::Output {
-        if self.ended_at_once == self.max {
-            self.ended_at_once = 0;
-            give_way().await;
-        }
-        let mut operation = pin!(operation);
+    /// Awaits `operation`, and gives way first when too many before it ended at once. What is given
+    /// back is a few words: it is part of every task that waits.
+    pub(super) fn take<F: Future>(
+        &mut self,
+        mut operation: Pin<&mut F>,
+    ) -> impl Future<Output = F::Output> {
         let mut waited = false;
-        let output = poll_fn(|cx| {
+        let mut sits = false;
+        poll_fn(move |cx| {
+            if self.ended_at_once == self.max && !sits && sit_down(cx) {
+                sits = true;
+                return Poll::Pending;
+            }
+            if std::mem::take(&mut sits) || self.ended_at_once == self.max {
+                self.ended_at_once = 0;
+            }
             let polled = operation.as_mut().poll(cx);
             waited |= polled.is_pending();
+            if polled.is_ready() {
+                self.ended_at_once = if waited { 0 } else { self.ended_at_once + 1 };
+            }
             polled
         })
-        .await;
-        self.ended_at_once = if waited { 0 } else { self.ended_at_once + 1 };
-        output
     }
 }
 
@@ -90,23 +97,16 @@ impl Bench {
     }
 }
 
-/// Lets everything else of this thread that is ready go first.
-async fn give_way() {
+/// Lets everything else of this thread that is ready go first: the task is woken after that.
+fn sit_down(cx: &Context<'_>) -> bool {
     // Without a descriptor for the bell nobody gives way, which is unfair but works.
-    let Ok(bench) = bench() else { return };
-    let mut sat = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut sat, true) {
-            return Poll::Ready(());
-        }
-        let mut sitting = bench.sitting.borrow_mut();
-        sitting.push(cx.waker().clone());
-        if sitting.len() == 1 {
-            bench.ring();
-        }
-        Poll::Pending
-    })
-    .await;
+    let Ok(bench) = bench() else { return false };
+    let mut sitting = bench.sitting.borrow_mut();
+    sitting.push(cx.waker().clone());
+    if sitting.len() == 1 {
+        bench.ring();
+    }
+    true
 }
 
 /// This thread's bench, opened if need be.

@@ -275,7 +275,7 @@ async fn fin_closes_one_direction_and_the_other_goes_on<R: Runtime>() {
 }
 
 async fn a_reset_is_an_error_not_an_end<R: Runtime>() {
-    for size in [Size::Small, Size::Large] {
+    for size in [Size::Small, Size::Late, Size::Large] {
         let (_sink, mut stream, plain) = with_plain::<R>().await;
         reset(plain);
         let error = stream.recv(size).await.unwrap_err();
@@ -309,7 +309,7 @@ async fn sending_to_a_closed_peer_fails_in_the_end<R: Runtime>() {
 }
 
 async fn a_dropped_recv_poisons_its_half_only<R: Runtime>() {
-    for size in [Size::Small, Size::Large] {
+    for size in [Size::Small, Size::Late, Size::Large] {
         let Pair { near: (mut sink, mut stream), far: (mut far_sink, mut far_stream) } =
             pair::<R>().await;
         drop(stream.recv(size)); // never begun: harmless
@@ -332,7 +332,7 @@ async fn a_dropped_send_poisons_its_half_only<R: Runtime>() {
 }
 
 async fn abort_ends_a_waiting_recv<R: Runtime>() {
-    for size in [Size::Small, Size::Large] {
+    for size in [Size::Small, Size::Late, Size::Large] {
         let Pair { near: (_sink, mut stream), far: _far } = pair::<R>().await;
         let abort = stream.abort_handle();
         let (received, ()) = both(stream.recv(size), async {
@@ -447,7 +447,7 @@ async fn closed_connections_leak_no_descriptor<R: Runtime>() {
 }
 
 async fn a_waiting_recv_pins_at_most_one_small_block<R: Runtime>() {
-    for size in [Size::Small, Size::Large] {
+    for size in [Size::Small, Size::Late, Size::Large] {
         let Pair { near: (_sink, mut stream), far: (mut far_sink, _far_stream) } =
             pair::<R>().await;
         assert_eq!(buf::lent(), buf::Lent::default());
