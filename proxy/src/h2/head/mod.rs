@@ -35,6 +35,9 @@ pub trait Sealed {
     /// Empties the head and takes it apart: arena and fields.
     fn begin(&mut self) -> (&mut Vec<u8>, &mut Vec<Field>);
 
+    /// Gives back what was collected, and its memory: the fields that were not would be missing.
+    fn shed(&mut self);
+
     /// Bytes that it holds.
     fn held(&self) -> usize;
 
@@ -115,7 +118,10 @@ pub(super) fn read<M: Message>(
     let mut collector = Collector::new(arena, fields);
     match decoder.decode(block, |field| collector.push(field)) {
         Ok(()) => {}
-        Err(hpack::DecodeError::Refused(flaw)) => return Ok(Err(flaw)),
+        Err(hpack::DecodeError::Refused(flaw)) => {
+            head.shed();
+            return Ok(Err(flaw));
+        }
         Err(hpack::DecodeError::Compression(error)) => return Err(error),
     }
     collector.join_cookies();
