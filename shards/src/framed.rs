@@ -13,6 +13,7 @@ use runtime::{Buf, Size};
 
 use crate::input::Input;
 use crate::relay::{Drain, Piece, Source};
+use crate::spare;
 
 /// A half that a body is received from: the client's or the backend's.
 pub(crate) trait Inlet {
@@ -136,6 +137,14 @@ impl<O: Outlet> Framed<O> {
         std::mem::swap(&mut self.out, memory);
     }
 
+    /// Sees to memory for [`Framed::out`], which a body that came in pieces has given back.
+    #[inline]
+    pub(crate) fn ready(&mut self) {
+        if self.out.capacity() == 0 {
+            self.out = spare::take();
+        }
+    }
+
     /// The body of the head that was written just now begins.
     pub(crate) fn begin(&mut self, framing: Framing) {
         self.encoder = BodyWriter::new(framing);
@@ -158,6 +167,7 @@ impl<O: Outlet> Framed<O> {
 impl<O: Outlet> Drain for Framed<O> {
     #[inline]
     async fn write(&mut self, bytes: &[u8], _last: bool) -> io::Result<()> {
+        self.ready();
         self.put(bytes);
         if self.out.len() < limits::RELAY_BYTES_MAX { Ok(()) } else { self.flush().await }
     }
@@ -178,7 +188,12 @@ impl<O: Outlet> Drain for Framed<O> {
         Ok(())
     }
 
+    fn rest(&mut self) {
+        spare::give(std::mem::take(&mut self.out));
+    }
+
     async fn end(&mut self, trailers: &[u8]) -> io::Result<()> {
+        self.ready();
         self.encoder.finish(trailers, &mut self.out);
         self.flush().await
     }

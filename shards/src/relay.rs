@@ -68,6 +68,9 @@ pub(crate) trait Drain {
     /// Sends what was taken.
     fn flush(&mut self) -> impl Future<Output = io::Result<()>>;
 
+    /// More may be long in coming: gives back memory that is there for bytes on their way.
+    fn rest(&mut self) {}
+
     /// Ends the body with its trailers, and sends.
     fn end(&mut self, trailers: &[u8]) -> impl Future<Output = io::Result<()>>;
 
@@ -179,6 +182,7 @@ async fn pump(
                 if !sending && !capture.is_some_and(Capture::is_partial) {
                     return Ok(false);
                 }
+                upstream.rest();
                 client.fill().await?;
                 Ok(())
             }

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -107,7 +108,7 @@ pub(crate) async fn run<R: Runtime>(start: Start) {
         ticket_seed: start.ticket_seed,
         reports: start.reports,
     });
-    race(install_each(&shard, &epochs), tick(&shard)).await;
+    race(pin!(install_each(&shard, &epochs)), pin!(tick(&shard))).await;
     shard.deadlines.abort_all();
     shard.report(Phase::Ended);
 }

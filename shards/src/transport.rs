@@ -13,8 +13,8 @@ use proxy::ir::ListenerKind;
 use proxy::tls::{self, Session};
 use runtime::{Abort, Buf, Runtime, Sink, Size, Stream};
 
-use crate::cipher;
 use crate::input::Input;
+use crate::spare;
 
 /// The receiving half, decrypting.
 pub(crate) struct RecvHalf<R: Runtime> {
@@ -45,7 +45,7 @@ pub(crate) async fn secure<R: Runtime>(
         // A request that is here already will have an answer: what is left to say goes with that.
         let is_asked = !input.is_empty() && session.borrow().kind() == Some(ListenerKind::Http);
         if !(is_asked && session.borrow().is_established()) {
-            let mut cipher = cipher::take();
+            let mut cipher = spare::take();
             if session.borrow_mut().take_output(&mut cipher) {
                 send.send_cipher(cipher).await?;
             }
@@ -65,7 +65,7 @@ pub(crate) async fn secure<R: Runtime>(
         }
         let read = session.borrow_mut().read(&buf, input.gather());
         if let Err(error) = read {
-            let mut cipher = cipher::take();
+            let mut cipher = spare::take();
             let told = session.borrow_mut().take_output(&mut cipher);
             if told {
                 send.send_cipher(cipher).await?;
@@ -147,14 +147,12 @@ impl<R: Runtime> RecvHalf<R> {
 
 impl<R: Runtime> SendHalf<R> {
     /// Sends all of `plain` and gives it back empty.
-    pub(crate) async fn send(&mut self, plain: Vec<u8>) -> io::Result<Vec<u8>> {
-        let mut plain = match &self.tls {
-            None => self.sink.send(plain).await?,
-            Some(_) => {
-                self.send_encrypted(&[&plain]).await?;
-                plain
-            }
-        };
+    pub(crate) async fn send(&mut self, mut plain: Vec<u8>) -> io::Result<Vec<u8>> {
+        if self.tls.is_some() {
+            self.send_cipher(self.encrypt(&[&plain])?).await?;
+        } else {
+            plain = self.sink.send(plain).await?;
+        }
         plain.clear();
         Ok(plain)
     }
@@ -167,7 +165,9 @@ impl<R: Runtime> SendHalf<R> {
         block: Buf,
     ) -> io::Result<Vec<u8>> {
         if self.tls.is_some() {
-            self.send_encrypted(&[&before, &block]).await?;
+            let cipher = self.encrypt(&[&before, &block])?;
+            drop(block);
+            self.send_cipher(cipher).await?;
         } else {
             if !before.is_empty() {
                 before = self.sink.send(before).await?;
@@ -181,7 +181,7 @@ impl<R: Runtime> SendHalf<R> {
     /// Sends what TLS still has to say: the alert of a session that failed.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         let Some(session) = &self.tls else { return Ok(()) };
-        let mut cipher = cipher::take();
+        let mut cipher = spare::take();
         if session.borrow_mut().take_output(&mut cipher) {
             self.send_cipher(cipher).await?;
         }
@@ -191,7 +191,7 @@ impl<R: Runtime> SendHalf<R> {
     /// Ends the sending side: `close_notify` where there is TLS, then FIN.
     pub(crate) async fn finish(&mut self) -> io::Result<()> {
         if let Some(session) = &self.tls {
-            let mut cipher = cipher::take();
+            let mut cipher = spare::take();
             session.borrow_mut().close(&mut cipher);
             self.send_cipher(cipher).await?;
         }
@@ -199,15 +199,16 @@ impl<R: Runtime> SendHalf<R> {
         Ok(())
     }
 
-    async fn send_encrypted(&mut self, plain: &[&[u8]]) -> io::Result<()> {
-        let Some(session) = &self.tls else { return Ok(()) };
-        let mut cipher = cipher::take();
-        session.borrow_mut().write_all(plain, &mut cipher).map_err(invalid)?;
-        self.send_cipher(cipher).await
+    fn encrypt(&self, plain: &[&[u8]]) -> io::Result<Vec<u8>> {
+        let mut cipher = spare::take();
+        if let Some(session) = &self.tls {
+            session.borrow_mut().write_all(plain, &mut cipher).map_err(invalid)?;
+        }
+        Ok(cipher)
     }
 
     async fn send_cipher(&mut self, cipher: Vec<u8>) -> io::Result<()> {
-        cipher::give(self.sink.send(cipher).await?);
+        spare::give(self.sink.send(cipher).await?);
         Ok(())
     }
 }

@@ -84,7 +84,7 @@ impl Failure {
     }
 }
 
-impl<R: Runtime> Try<'_, '_, R> {
+impl<'e, R: Runtime> Try<'_, 'e, R> {
     /// Names the reason of our own for a failure that we brought about.
     fn explain(&self, ended: Ended) -> Ended {
         match (&ended, self.flight.cut_by()) {
@@ -114,15 +114,28 @@ impl<R: Runtime> Try<'_, '_, R> {
         }
     }
 
-    /// Before a failure that calls for another try is told: receives the rest of the body for it.
-    async fn rest<U: Future>(&self, ended: &Ended, upload: Pin<&mut U>) -> Option<U::Output> {
+    /// Whether the rest of the body must be received before a failure is told: it calls for another
+    /// try.
+    fn waits_for_rest(&self, ended: &Ended) -> Option<&Extra<'e>> {
         let transient = matches!(ended, Ended::Failed(failure) if failure.is_transient());
-        let extra = self.extra.filter(|extra| transient && extra.another)?;
-        match race(upload, extra.body_is_at_hand::<R>()).await {
-            Either::First(end) => Some(end),
-            Either::Second(_) => None,
-        }
+        self.extra.filter(|extra| transient && extra.another)
     }
+}
+
+/// Receives the rest of a body for another try.
+async fn rest_of<R: Runtime, U: Future>(
+    extra: &Extra<'_>,
+    upload: Pin<&mut U>,
+) -> Option<U::Output> {
+    match race(upload, pin!(extra.body_is_at_hand::<R>())).await {
+        Either::First(end) => Some(end),
+        Either::Second(_) => None,
+    }
+}
+
+/// Goes on listening to a client that still sends, until it has its answer.
+async fn linger<R: Runtime, U: Future>(upload: Pin<&mut U>) {
+    race(upload, pin!(R::sleep_until(R::now() + LINGER))).await;
 }
 
 impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
@@ -221,12 +234,17 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
                 }
                 end
             });
-            let download = download_half(response, tried, &mut incoming, &keep, scratch, trace);
-            let (ended, mut end) = beside(download, upload.as_mut()).await;
+            let (ended, mut end) = {
+                let half = download_half(response, tried, &mut incoming, &keep, scratch, trace);
+                beside(pin!(half), upload.as_mut()).await
+            };
             let mut ended = tried.explain(ended);
             if end.is_none() {
                 cut.end();
-                end = tried.rest(&ended, upload.as_mut()).await;
+                if let Some(extra) = tried.waits_for_rest(&ended) {
+                    // Boxed, as all that few uploads need: it would weigh on each of them.
+                    end = Box::pin(rest_of::<R, _>(extra, upload.as_mut())).await;
+                }
                 ended = tried.explain(ended);
             }
             if end.is_none() && ended.is_sayable() {
@@ -234,7 +252,7 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
                 // that the client can be listened to until it has the answer.
                 ended = overtake(response, ended, flight.installed, scratch, trace).await;
                 if C::LINGERS {
-                    race(upload, R::sleep_until(R::now() + LINGER)).await;
+                    Box::pin(linger::<R, _>(upload)).await;
                 }
             }
             (ended, end)
@@ -339,7 +357,7 @@ async fn download_half<'e, R: Runtime>(
 async fn drop_response<R: Runtime>(upstream: &mut impl Answers, response: &ResponseHead) -> Ended {
     let whole = {
         let discard = relay::discard(upstream, DROPPED_BYTES_MAX);
-        match race(discard, R::sleep_until(R::now() + DROP_TIME_MAX)).await {
+        match race(pin!(discard), pin!(R::sleep_until(R::now() + DROP_TIME_MAX))).await {
             Either::First(whole) => whole,
             Either::Second(()) => false,
         }

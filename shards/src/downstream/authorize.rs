@@ -6,6 +6,7 @@
 //! opens the way.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::time::Instant;
 
 use proxy::auth::{Auth, Denial, Verdict};
@@ -102,7 +103,8 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
         let (client, peer) = (origin.client(), &origin.peer);
         let head = &self.scratch.request;
         let asked = Asked { ask, auth, head, client, peer, body, limit };
-        match race(asked.put(self.shard, self.installed), R::sleep_until(limit)).await {
+        let put = pin!(asked.put(self.shard, self.installed));
+        match race(put, pin!(R::sleep_until(limit))).await {
             Either::First(verdict) => verdict,
             Either::Second(()) => Err(late),
         }
@@ -142,13 +144,13 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
         let late = Cell::new(false);
         let gathered = {
             let (mut source, _) = self.client.halves(framing, window);
-            let mut limit = std::pin::pin!(async {
+            let mut limit = pin!(async {
                 let Some(until) = until else { return std::future::pending().await };
                 R::sleep_until(until).await;
                 late.set(true);
                 cut.end_reading();
             });
-            beside(gather(&mut source, bytes_max), limit.as_mut()).await.0
+            beside(pin!(gather(&mut source, bytes_max)), limit.as_mut()).await.0
         };
         let body: Body = match gathered {
             Ok(body) => body.ok_or(Fault::AuthBodyTooLarge)?,

@@ -5,6 +5,7 @@
 //! is counted with its reason.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 
 use proxy::balance::EndpointId;
@@ -154,7 +155,7 @@ impl Target {
 /// The life of one copy.
 async fn run<R: Runtime>(shard: Rc<Shard<R>>, copy: Copy) {
     let end = R::now() + limits::MIRROR_TIMEOUT;
-    let reason = match race(deliver(&shard, copy), R::sleep_until(end)).await {
+    let reason = match race(pin!(deliver(&shard, copy)), pin!(R::sleep_until(end))).await {
         Either::First(Some(())) => MirrorEnd::Delivered,
         Either::First(None) => MirrorEnd::Failed,
         Either::Second(()) => MirrorEnd::TimedOut,

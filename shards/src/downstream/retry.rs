@@ -95,7 +95,7 @@ impl Extra<'_> {
                 true => Poll::Pending,
                 false => Poll::Ready(()),
             });
-            race(rest, R::sleep_until(until)).await;
+            race(pin!(rest), pin!(R::sleep_until(until))).await;
         }
         self.capture.is_whole()
     }
@@ -297,7 +297,7 @@ impl<'e, R: Runtime, C: Client<R>> Exchange<'_, 'e, R, C> {
             let tried =
                 Try { forward, flight: &flight, here: course.here, extra: Some(&course.extra) };
             let limits = pin!(limits.keep(&flight, upstream.cut(), self.client.cut()));
-            beside(self.attempt(&tried, &mut upstream), limits).await.0
+            beside(pin!(self.attempt(&tried, &mut upstream)), limits).await.0
         };
         match ended {
             Ended::Whole { upstream_reusable, client_keep } => {

@@ -1,6 +1,7 @@
 //! After a switch of protocols: bytes both ways until both sides have ended. No HTTP here any more.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 
 use runtime::Runtime;
@@ -35,6 +36,6 @@ pub(super) async fn run<R: Runtime, C: Client<R>, U: Backend<R>>(
             other.end();
         }
     };
-    both(up, down).await;
+    both(pin!(up), pin!(down)).await;
     drop(guard);
 }

@@ -7,6 +7,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod listed;
+mod slot;
 pub(crate) mod stream;
 
 use std::cell::RefCell;
@@ -28,6 +29,8 @@ use proxy::limits::{
 use runtime::Abort;
 
 pub(crate) use self::clock::Clock;
+pub(crate) use self::slot::End;
+use self::slot::{GROWTH, Slot};
 use self::stream::Stream;
 use crate::framed::Outlet;
 use crate::input::Input;
@@ -45,10 +48,14 @@ pub(crate) struct State<M: Message> {
     pub(crate) engine: Connection<M>,
     /// By identifier.
     streams: Vec<(StreamId, Box<Slot<M>>)>,
+    /// How many of them are reset, with an exchange that has not seen it yet.
+    reset: usize,
     /// Memory of all their bodies (bytes).
     bodies: usize,
     #[allow(clippy::vec_box, reason = "moved in and out as a pointer for every stream")]
     spare: Vec<Box<Slot<M>>>,
+    /// Memory for the next bodies that have none (server).
+    spare_bodies: Vec<Vec<u8>>,
     /// Heads whose memory the next ones take (client).
     #[allow(clippy::vec_box, reason = "moved in and out as a pointer for every head")]
     spare_heads: Vec<Box<M>>,
@@ -75,41 +82,6 @@ enum Phase {
     Gone,
 }
 
-/// One stream, as far as it is not its exchange's.
-#[derive(Debug)]
-struct Slot<M> {
-    waker: Option<Waker>,
-    /// Heads that nobody has taken yet (client).
-    heads: VecDeque<Box<M>>,
-    /// A head has come (client).
-    answered: bool,
-    /// Body bytes that nobody has taken yet.
-    body: Vec<u8>,
-    /// Memory of its body, taken or not (bytes).
-    memory: usize,
-    trailers: Vec<u8>,
-    /// The peer's message is whole.
-    whole: bool,
-    end: Option<End>,
-    /// Its body came too slowly.
-    late: bool,
-}
-
-/// Why a stream ended early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// The peer reset it.
-    Peer(ErrorCode),
-    /// The peer has done nothing for it and says so.
-    Unprocessed,
-    /// What the peer sent on it breaks the protocol.
-    Malformed,
-    /// Its connection is gone.
-    Gone,
-    /// We ended it.
-    Ours,
-}
-
 /// What the driver has to act on.
 #[derive(Debug)]
 pub(crate) enum Found {
@@ -119,24 +91,8 @@ pub(crate) enum Found {
     Refused { stream: StreamId, why: h1::error::Error },
     /// Nothing more until more is received.
     Nothing,
-    /// Nothing more until some output is sent.
+    /// Nothing more until some output is sent, or exchanges of streams that were reset are over.
     Choked,
-}
-
-impl<M> Default for Slot<M> {
-    fn default() -> Self {
-        Self {
-            waker: None,
-            heads: VecDeque::new(),
-            answered: false,
-            body: Vec::new(),
-            memory: 0,
-            trailers: Vec::new(),
-            whole: false,
-            end: None,
-            late: false,
-        }
-    }
 }
 
 impl<M: Message> Shared<M> {
@@ -145,8 +101,10 @@ impl<M: Message> Shared<M> {
             state: RefCell::new(State {
                 engine,
                 streams: Vec::new(),
+                reset: 0,
                 bodies: 0,
                 spare: Vec::new(),
+                spare_bodies: Vec::new(),
                 spare_heads: Vec::new(),
                 room: VecDeque::new(),
                 writer: None,
@@ -190,11 +148,11 @@ impl<M: Message> Shared<M> {
         std::mem::take(&mut self.state.borrow_mut().tally)
     }
 
-    /// Waits until some output is sent.
+    /// Waits until more may be read.
     pub(crate) async fn relieved(&self) {
         poll_fn(|cx| {
             self.with(|state| {
-                if state.engine.is_choked() && state.phase == Phase::Open {
+                if state.is_choked() && state.phase == Phase::Open {
                     state.reader = Some(cx.waker().clone());
                     return Poll::Pending;
                 }
@@ -319,7 +277,7 @@ impl<M: Message> State<M> {
         now: Instant,
     ) -> Result<Found, ConnectionError> {
         loop {
-            if self.engine.is_choked() {
+            if self.is_choked() {
                 return Ok(Found::Choked);
             }
             let read = self.engine.read(input.bytes(), head, now)?;
@@ -361,7 +319,8 @@ impl<M: Message> State<M> {
                 self.clock.active();
                 let at = self.find(stream);
                 if let Some((_, slot)) = at.and_then(|at| self.streams.get_mut(at)) {
-                    self.bodies += slot.put(&input[range]);
+                    let spare = &mut self.spare_bodies;
+                    self.bodies += slot.put(&input[range], spare);
                     slot.whole |= end;
                     slot.wake();
                 }
@@ -376,7 +335,9 @@ impl<M: Message> State<M> {
             }
             Event::Reset { stream, code, by_peer } => {
                 self.tally.reset += u64::from(by_peer);
-                if let Some(slot) = self.slot(stream) {
+                let at = self.find(stream);
+                if let Some((_, slot)) = at.and_then(|at| self.streams.get_mut(at)) {
+                    self.reset += usize::from(!std::mem::replace(&mut slot.reset, true));
                     slot.end = Some(match code {
                         _ if !by_peer => End::Malformed,
                         ErrorCode::RefusedStream => slot.refused(),
@@ -409,6 +370,12 @@ impl<M: Message> State<M> {
         }
     }
 
+    /// Whether nothing more may be read: too much waits to be sent, or too many exchanges wait to see
+    /// that their streams are gone. Resets come faster than exchanges end.
+    fn is_choked(&self) -> bool {
+        self.engine.is_choked() || (M::SERVER && self.reset >= RESETS_MAX)
+    }
+
     fn find(&self, id: StreamId) -> Option<usize> {
         self.streams.binary_search_by_key(&id, |(id, _)| *id).ok()
     }
@@ -433,6 +400,14 @@ impl<M: Message> State<M> {
         let Some(at) = self.find(id) else { return };
         let (_, mut slot) = self.streams.remove(at);
         self.bodies -= std::mem::take(&mut slot.memory);
+        if std::mem::take(&mut slot.reset) {
+            self.reset -= 1;
+            if self.reset == 0
+                && let Some(reader) = self.reader.take()
+            {
+                reader.wake();
+            }
+        }
         if self.spare.len() < SPARE_MAX && slot.body.capacity() <= SPARE_BODY_BYTES_MAX {
             slot.clear();
             slot.memory = slot.body.capacity();
@@ -444,6 +419,7 @@ impl<M: Message> State<M> {
             self.bodies -= dropped;
             self.spare.truncate(1);
             self.spare_heads.truncate(1);
+            self.spare_bodies.truncate(1);
         }
         if self.streams.is_empty() {
             self.clock.vacant(now);
@@ -461,6 +437,17 @@ impl<M: Message> State<M> {
             self.bodies -= memory;
             slot.memory -= memory;
         }
+        let memory = body.capacity();
+        let waits = M::SERVER && memory > 0 && memory <= SPARE_BODY_BYTES_MAX;
+        if waits && slot.body.is_empty() && !slot.whole {
+            // Its client may be long in sending more, and has other streams.
+            self.bodies -= memory;
+            slot.memory -= memory;
+            let done_with = std::mem::take(body);
+            if self.spare_bodies.len() < SPARE_BODIES_MAX {
+                self.spare_bodies.push(done_with);
+            }
+        }
         std::mem::swap(body, &mut slot.body);
         Some(slot)
     }
@@ -473,41 +460,6 @@ impl<M: Message> State<M> {
     }
 }
 
-impl<M> Slot<M> {
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-
-    /// What it means that the peer says that it did nothing: nothing, once it has answered.
-    fn refused(&self) -> End {
-        if self.answered { End::Peer(ErrorCode::RefusedStream) } else { End::Unprocessed }
-    }
-
-    /// Adds to the body; returns how much memory that took.
-    fn put(&mut self, bytes: &[u8]) -> usize {
-        let body = &mut self.body;
-        let before = body.capacity();
-        if before - body.len() < bytes.len() {
-            // By less than a vector would: what many streams hold is bounded by memory.
-            body.reserve_exact(bytes.len().max(body.len() / GROWTH).max(GROWTH_BYTES_MIN));
-        }
-        body.extend_from_slice(bytes);
-        let grown = self.body.capacity() - before;
-        self.memory += grown;
-        grown
-    }
-
-    fn clear(&mut self) {
-        self.waker = None;
-        self.heads.clear();
-        self.body.clear();
-        self.trailers.clear();
-        (self.answered, self.whole, self.end, self.late) = (false, false, None, false);
-    }
-}
-
 /// A stream takes no more of the output than this in one turn while others wait.
 const TURN_BYTES_MIN: usize = 16 * 1024;
 /// An idle connection keeps no larger buffer.
@@ -515,12 +467,13 @@ const IDLE_KEPT_BYTES_MAX: usize = 4 * 1024;
 /// Slots that a connection keeps for its next streams.
 const SPARE_MAX: usize = 16;
 const SPARE_BODY_BYTES_MAX: usize = 2 * 1024;
+/// So many streams of a client may be reset before their exchanges end.
+const RESETS_MAX: usize = 16;
+/// Bodies whose memory a connection keeps for any of its streams.
+const SPARE_BODIES_MAX: usize = 4;
 
 /// A client's bodies keep the memory that they are done with up to this, all taken together.
 const BODIES_KEPT_BYTES_MAX: usize = 2 * H2_STREAM_WINDOW_BYTES as usize;
-/// A body that needs more memory gets no more than this part of its length beyond it.
-const GROWTH: usize = 8;
-const GROWTH_BYTES_MIN: usize = 64;
 /// What else a connection of a client holds: HPACK's tables, its streams, a frame that is not whole.
 const REST_BYTES_MAX: usize = 64 * 1024;
 

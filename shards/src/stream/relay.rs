@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -109,8 +110,8 @@ pub(crate) async fn run<R: Runtime>(
     let up = Pump { shard, flow, lane: &flow.up, faults: (gone, reset) };
     let down = Pump { shard, flow, lane: &flow.down, faults: (reset, gone) };
     let (up, down) = both(
-        up.run((client.recv, client.input), upstream.send),
-        down.run((upstream.recv, upstream.input), client.send),
+        pin!(up.run((client.recv, client.input), upstream.send)),
+        pin!(down.run((upstream.recv, upstream.input), client.send)),
     )
     .await;
     drop(idle);

@@ -31,6 +31,8 @@ pub(crate) struct Connection<R: Runtime> {
     abort: Abort,
     origin: Origin,
     reused: bool,
+    /// How the response's head is waited for.
+    patience: Size,
 }
 
 /// The receiving half, with its unread input.
@@ -39,6 +41,7 @@ pub(crate) struct Incoming<'u, R: Runtime> {
     input: &'u mut Input,
     /// Set when we end the connection: its end of input then proves nothing.
     cut: &'u Cell<Option<Fault>>,
+    patience: Size,
 }
 
 impl<R: Runtime> Connection<R> {
@@ -60,7 +63,15 @@ impl<R: Runtime> Connection<R> {
         let Opened { send, recv, input, abort } =
             Box::pin(open::open(shard, installed, &origin, limit)).await?;
         let send = Framed::new(send);
-        Ok(Box::new(Self { send, recv, input, abort, origin, reused: false }))
+        Ok(Box::new(Self {
+            send,
+            recv,
+            input,
+            abort,
+            origin,
+            reused: false,
+            patience: Size::Small,
+        }))
     }
 
     /// Whether it may wait for another request: it was announced for nobody, and its identity is still
@@ -90,6 +101,9 @@ impl<R: Runtime> Backend<R> for Box<Connection<R>> {
         framing: Framing,
         body: Option<AtHand<'_>>,
     ) -> io::Result<()> {
+        // As long as its client sends, a backend may well wait with its answer.
+        self.patience = if body.is_some() { Size::Small } else { Size::Late };
+        self.send.ready();
         head.write_to(&mut Text(&mut self.send.out));
         self.send.begin(framing);
         if let Some(body) = body {
@@ -102,7 +116,8 @@ impl<R: Runtime> Backend<R> for Box<Connection<R>> {
         &'u mut self,
         cut: &'u Cell<Option<Fault>>,
     ) -> (&'u mut Self::Request, Self::Response<'u>) {
-        let incoming = Incoming { half: &mut self.recv, input: &mut self.input, cut };
+        let (half, input, patience) = (&mut self.recv, &mut self.input, self.patience);
+        let incoming = Incoming { half, input, cut, patience };
         (&mut self.send, Unframed::new(incoming, Framing::None))
     }
 
@@ -111,7 +126,8 @@ impl<R: Runtime> Backend<R> for Box<Connection<R>> {
         cut: &'u Cell<Option<Fault>>,
     ) -> (&'u mut Self::Request, Self::Response<'u>) {
         self.send.begin(Framing::UntilClose);
-        let incoming = Incoming { half: &mut self.recv, input: &mut self.input, cut };
+        let (half, input, patience) = (&mut self.recv, &mut self.input, self.patience);
+        let incoming = Incoming { half, input, cut, patience };
         (&mut self.send, Unframed::tunnel(incoming))
     }
 
@@ -143,7 +159,7 @@ impl<R: Runtime> Answers for Unframed<Incoming<'_, R>> {
         request: &RequestHead,
         response: &mut ResponseHead,
     ) -> Result<(), NoHead> {
-        let Incoming { half, input, .. } = &mut self.inlet;
+        let Incoming { half, input, patience, .. } = &mut self.inlet;
         loop {
             let end = if input.is_empty() {
                 NoHead::Unanswered
@@ -159,7 +175,7 @@ impl<R: Runtime> Answers for Unframed<Incoming<'_, R>> {
                     Err(_) => return Err(NoHead::Malformed),
                 }
             };
-            if !half.fill(Size::Small, input).await.unwrap_or(false) {
+            if !half.fill(*patience, input).await.unwrap_or(false) {
                 return Err(end);
             }
         }
@@ -193,15 +209,19 @@ impl<R: Runtime> Inlet for Incoming<'_, R> {
 }
 
 impl<R: Runtime> Outlet for SendHalf<R> {
-    async fn send(&mut self, out: Vec<u8>) -> io::Result<Vec<u8>> {
-        Self::send(self, out).await
+    fn send(&mut self, out: Vec<u8>) -> impl Future<Output = io::Result<Vec<u8>>> {
+        Self::send(self, out)
     }
 
-    async fn send_block(&mut self, before: Vec<u8>, block: Buf) -> io::Result<Vec<u8>> {
-        Self::send_block(self, before, block).await
+    fn send_block(
+        &mut self,
+        before: Vec<u8>,
+        block: Buf,
+    ) -> impl Future<Output = io::Result<Vec<u8>>> {
+        Self::send_block(self, before, block)
     }
 
-    async fn finish(&mut self) -> io::Result<()> {
-        Self::finish(self).await
+    fn finish(&mut self) -> impl Future<Output = io::Result<()>> {
+        Self::finish(self)
     }
 }

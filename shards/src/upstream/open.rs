@@ -5,6 +5,7 @@
 //! returns has its identity proven; a connection that could not prove it is closed.
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -39,11 +40,12 @@ pub(crate) async fn open<R: Runtime>(
     let timeouts = &installed.epoch.settings.timeouts;
     let by = |deadline: Instant| limit.map_or(deadline, |limit| limit.min(deadline));
     let deadline = by(R::now() + timeouts.connect);
-    let (sink, stream) = match race(R::connect(origin.address), R::sleep_until(deadline)).await {
-        Either::First(Ok(halves)) => halves,
-        Either::First(Err(_)) => return Err(Fault::ConnectFailed),
-        Either::Second(()) => return Err(Fault::ConnectTimeout),
-    };
+    let (sink, stream) =
+        match race(pin!(R::connect(origin.address)), pin!(R::sleep_until(deadline))).await {
+            Either::First(Ok(halves)) => halves,
+            Either::First(Err(_)) => return Err(Fault::ConnectFailed),
+            Either::Second(()) => return Err(Fault::ConnectTimeout),
+        };
     shard.recorder.upstream_opened();
     let (send, recv) = transport::halves(sink, stream);
     let mut opened = Opened { abort: recv.abort_handle(), send, recv, input: Input::default() };
@@ -69,7 +71,7 @@ async fn secure<R: Runtime>(
     let session = Rc::new(RefCell::new(session));
     let halves = (&mut opened.send, &mut opened.recv);
     let handshake = transport::secure(halves, &session, &mut opened.input);
-    match race(handshake, R::sleep_until(deadline)).await {
+    match race(pin!(handshake), pin!(R::sleep_until(deadline))).await {
         Either::First(Ok(_)) => Ok(()),
         Either::First(Err(Insecure::Refused { error, .. })) => {
             Err(Fault::UpstreamTls(error.reason()))

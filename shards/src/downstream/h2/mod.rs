@@ -54,10 +54,11 @@ pub(super) async fn serve<R: Runtime>(shard: &Rc<Shard<R>>, client: Downstream<R
             outlet.abort.abort();
         }
     };
-    let (end, ()) = both(receiving, sending).await;
+    let (end, ()) = both(pin!(receiving), pin!(sending)).await;
     drop(listed);
     if end == End::Said {
-        connection.linger(&mut input).await;
+        // Boxed, as every path that few connections take: it would weigh on each of them.
+        Box::pin(connection.linger(&mut input)).await;
     }
 }
 
@@ -168,7 +169,7 @@ impl<R: Runtime> Connection<'_, R> {
                 input.consume(length);
             }
         };
-        race(rest, R::sleep_until(R::now() + super::h1::LINGER)).await;
+        race(pin!(rest), pin!(R::sleep_until(R::now() + super::h1::LINGER))).await;
     }
 }
 

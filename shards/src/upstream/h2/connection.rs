@@ -2,6 +2,7 @@
 //!
 //! Invariant: it is in the pool from the backend's first SETTINGS until no stream may begin on it.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -51,7 +52,8 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, origin: Origin, opening
             abort.abort();
         }
     };
-    race(both(receiving, sending), look_after::<R>(&shared, &abort)).await;
+    let (receiving, sending) = (pin!(receiving), pin!(sending));
+    race(pin!(both(receiving, sending)), pin!(look_after::<R>(&shared, &abort))).await;
 }
 
 struct Connection<'c, R: Runtime> {

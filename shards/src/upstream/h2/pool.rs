@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -190,7 +191,7 @@ pub(crate) async fn acquire<R: Runtime>(
         }
         let place = opening.join();
         let opened = poll_fn(|cx| opening.poll(place, cx));
-        match race(opened, R::sleep_until(deadline)).await {
+        match race(pin!(opened), pin!(R::sleep_until(deadline))).await {
             Either::First(Ok(())) => waited = true,
             Either::First(Err(fault)) => return Err(fault),
             Either::Second(()) => return Err(Fault::ConnectTimeout),

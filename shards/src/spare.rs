@@ -1,7 +1,7 @@
-//! Memory for bytes on their way out encrypted: a few buffers a thread, lent for one send each.
+//! Memory for bytes on their way out: a few buffers a thread, lent for as long as there are any.
 //!
-//! `transport` takes one per send and gives it back, so that an idle TLS connection holds none and a
-//! busy one allocates none. Invariant: what is kept is empty, and bounded in number and size.
+//! `transport` takes one for what it sends encrypted, `framed` one for a body that comes in pieces.
+//! Both give it back once it is sent, so that whoever waits holds none and the busy allocate none. Invariant: what is kept is empty, and bounded in number and size.
 
 use std::cell::RefCell;
 
