@@ -176,7 +176,7 @@ fn h2() -> Vec<Limit> {
         limit(
             "H2_CLIENT_BYTES_MAX",
             Bytes(l::H2_CLIENT_BYTES_MAX as u64),
-            "what heads, bodies and output of a client's connection add up to; the exchanges themselves take about 13 KiB a stream besides",
+            "what heads, bodies and output of a client's connection add up to; the exchanges themselves take about 8 KiB a stream besides",
         ),
         limit(
             "H2_CONNECTION_WINDOW_BYTES",
