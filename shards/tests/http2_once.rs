@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http2_kit::raw::{
-    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, backend, frame, literal,
-    read_frame, read_kind, settle,
+    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    backend, frame, literal, read_frame, read_kind, settle,
 };
 use http2_kit::{block_on, connect, post, whole};
 use proxy::epoch::Settings;
@@ -200,6 +200,56 @@ fn a_backend_that_is_lost_while_it_takes_no_more_fails_its_requests_and_no_shard
             }
         }
         assert!(world.exchange(support::GET_CLOSE).contains("hello"), "{runtime:?}");
+        world.stop();
+    }
+}
+
+/// Whether a connection to `address` waits for our end although the other side has said its own.
+fn is_held(address: SocketAddr) -> bool {
+    const CLOSE_WAIT: &str = "08";
+    let end = format!(":{:04X}", address.port());
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row[2].ends_with(&end)).any(|row| row[3] == CLOSE_WAIT)
+}
+
+#[test]
+fn a_backend_that_has_left_and_takes_nothing_is_not_waited_for() {
+    for runtime in backends() {
+        let (held, hold) = std::sync::mpsc::channel::<()>();
+        let hold = std::sync::Mutex::new(hold);
+        // Grants all the window there is, takes nothing, and says its end.
+        let address = backend(move |mut stream: TcpStream, _| {
+            let windows = [
+                frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]),
+                frame(SETTINGS, ACK, 0, b""),
+                frame(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes()),
+            ];
+            stream.write_all(&windows.concat()).unwrap();
+            read_kind(&mut stream, HEADERS).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            hold.lock().unwrap().recv().ok();
+        });
+        let world = World::start(runtime, &to(address), Settings::default());
+        let mut client = world.connect();
+        let mut writer = client.try_clone().unwrap();
+        let upload = std::thread::spawn(move || {
+            writer
+                .write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 90000000\r\n\r\n")
+                .ok();
+            while writer.write_all(&[b'x'; 100_000]).is_ok() {}
+        });
+        let answer = support::read_until(&mut client, "Bad Gateway\n");
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{runtime:?} {answer}");
+        drop(client);
+        let limit = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while is_held(address) {
+            assert!(std::time::Instant::now() < limit, "{runtime:?}: it is held for ever");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        drop(held);
+        upload.join().unwrap();
         world.stop();
     }
 }

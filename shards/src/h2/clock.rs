@@ -157,6 +157,9 @@ impl<M: Message> State<M> {
     /// it gave none.
     pub(crate) fn look(&mut self, now: Instant) -> bool {
         let since = self.clock.heard.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        if self.is_finishing() {
+            return since < SIGN_TIME_MAX; // It has left, and takes what is still said or does not.
+        }
         // Servers of gRPC take a third ping without other traffic within five minutes for abuse.
         let patience = if self.clock.signs < SIGNS_MAX { SILENCE_TIME } else { QUIET_TIME };
         if self.streams.is_empty() || since < patience {

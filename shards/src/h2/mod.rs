@@ -376,6 +376,11 @@ impl<M: Message> State<M> {
         self.engine.is_choked() || (M::SERVER && self.reset >= RESETS_MAX)
     }
 
+    /// Nothing comes any more.
+    fn is_finishing(&self) -> bool {
+        self.phase == Phase::Finishing
+    }
+
     fn find(&self, id: StreamId) -> Option<usize> {
         self.streams.binary_search_by_key(&id, |(id, _)| *id).ok()
     }
