@@ -1,4 +1,5 @@
-//! One JSON line per exchange, stream or UDP session, written into the shard's own buffer; control writes it out.
+//! One JSON line per exchange, stream or UDP session, written into the shard's own buffer; control
+//! writes it out.
 //!
 //! Every value that a client controls is escaped; bytes that are not UTF-8 appear as U+FFFD.
 

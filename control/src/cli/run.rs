@@ -235,7 +235,7 @@ pub struct ServeArgs {
         help_heading = OPERATION
     )]
     pub admin: Admin,
-    /// Write a JSON line per request: `-` to standard output, or append to a file
+    /// Write a JSON line per request, stream and UDP session: `-` to standard output, or append to a file
     #[arg(
         long,
         env = "RINGWAY_ACCESS_LOG",
