@@ -18,6 +18,10 @@ import (
 )
 
 const (
+	// unreadyMin is how long a container that runs is not ready at the least. Another node takes longer than that; without
+	// it, changes of a Pod follow one another faster than the EndpointSlice controller learns of its own writes, and one
+	// that finds its cache behind waits a second before it tries again.
+	unreadyMin = 500 * time.Millisecond
 	// eager is how often a container that is not ready yet is probed, whatever its period is.
 	eager = 100 * time.Millisecond
 	// listenMax is how long a container without a readiness probe may take to listen before it counts as ready anyway.
@@ -36,6 +40,7 @@ func (c *container) probe(ctx context.Context, run *live, sick func(string)) {
 	if c.spec.LivenessProbe != nil {
 		go c.probeWhile(ctx, run, c.spec.LivenessProbe, sick)
 	}
+	sleep(ctx, unreadyMin)
 	if c.spec.ReadinessProbe == nil {
 		c.awaitListener(ctx, run)
 		c.setReady(ctx, true)
