@@ -44,8 +44,13 @@ pub trait HeadWriter {
     /// A received field as it came.
     #[inline]
     fn copy(&mut self, arena: &[u8], field: &Field) {
-        let (name, value) = (field.name.of(arena), field.value.of(arena));
-        match field.never_indexed {
+        self.marked(field.name.of(arena), field.value.of(arena), field.never_indexed);
+    }
+
+    /// One field, which a hop may put into a table unless it is `hidden`.
+    #[inline]
+    fn marked(&mut self, name: &[u8], value: &[u8], hidden: bool) {
+        match hidden {
             true => self.never_indexed(name, value),
             false => self.field(name, value),
         }
@@ -54,10 +59,7 @@ pub trait HeadWriter {
     /// Fields given as whole lines; see [`lines`].
     fn lines(&mut self, text: &[u8]) {
         for (name, value, hidden) in marked_lines(text) {
-            match hidden {
-                true => self.never_indexed(name, value),
-                false => self.field(name, value),
-            }
+            self.marked(name, value, hidden);
         }
     }
 }
@@ -127,10 +129,8 @@ impl Recorded {
         out.request(&self.method, &self.scheme, authority, target, self.hidden);
         let mut never_indexed = self.never_indexed.iter().peekable();
         for (at, (name, value)) in (0..).zip(lines(&self.lines)) {
-            match never_indexed.next_if(|number| **number == at) {
-                Some(_) => out.never_indexed(name, value),
-                None => out.field(name, value),
-            }
+            let hidden = never_indexed.next_if(|number| **number == at).is_some();
+            out.marked(name, value, hidden);
         }
         if self.websocket {
             out.websocket();

@@ -36,7 +36,10 @@ pub trait Sealed {
     fn begin(&mut self) -> (&mut Vec<u8>, &mut Vec<Field>);
 
     /// Gives back what was collected, and its memory: the fields that were not would be missing.
-    fn shed(&mut self);
+    fn shed(&mut self) {
+        let (arena, fields) = self.begin();
+        (*arena, *fields) = (Vec::new(), Vec::new());
+    }
 
     /// Bytes that it holds.
     fn held(&self) -> usize;

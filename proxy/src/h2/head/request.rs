@@ -23,10 +23,6 @@ impl Sealed for RequestHead {
         (&mut self.arena, &mut self.fields)
     }
 
-    fn shed(&mut self) {
-        (self.arena, self.fields) = (Vec::new(), Vec::new());
-    }
-
     fn held(&self) -> usize {
         self.arena.len() + self.fields.len() * size_of::<Field>()
     }
