@@ -19,6 +19,13 @@ pub(crate) struct Clock {
     pub(crate) since_unix_epoch: Duration,
 }
 
+impl Clock {
+    /// How long after the Unix epoch `at` was.
+    fn unix(self, at: Instant) -> Duration {
+        self.since_unix_epoch + at.saturating_duration_since(self.monotonic)
+    }
+}
+
 /// What a line says beside its trace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line<'l> {
@@ -31,12 +38,8 @@ pub(crate) struct Line<'l> {
 impl Line<'_> {
     /// Appends the line.
     pub(crate) fn write(&self, trace: &Trace<'_>, clock: Clock, now: Instant, out: &mut Vec<u8>) {
-        let received = trace.received.saturating_duration_since(clock.monotonic);
-        let mut object = Object::open(out);
-        object.micros("time_unix_us", clock.since_unix_epoch + received);
-        object.number("shard", self.shard as u64);
-        object.number("epoch", self.epoch);
-        object.text("client", self.client.as_bytes());
+        let place = (self.shard, self.epoch);
+        let mut object = Object::line(clock.unix(trace.received), place, self.client, out);
         object.text("listener", trace.listener.map_or("-", |listener| &listener.name).as_bytes());
         // A refused head has no parts that could be trusted.
         let refused = |fault| matches!(fault, Fault::Malformed(_) | Fault::HeaderTimeout);
@@ -84,17 +87,13 @@ impl Line<'_> {
 /// Appends the line of a stream.
 pub(crate) fn write_stream(
     record: &Record,
-    (shard, epoch): (usize, u64),
+    place: (usize, u64),
     clock: Clock,
     now: Instant,
     out: &mut Vec<u8>,
 ) {
-    let received = record.received.saturating_duration_since(clock.monotonic);
-    let mut object = Object::open(out);
-    object.micros("time_unix_us", clock.since_unix_epoch + received);
-    object.number("shard", shard as u64);
-    object.number("epoch", epoch);
-    object.text("client", record.client.to_string().as_bytes());
+    let client = record.client.to_string();
+    let mut object = Object::line(clock.unix(record.received), place, &client, out);
     let labels = record.labels.as_ref();
     object.text("listener", labels.map_or("-", |labels| &labels.listener).as_bytes());
     object.text("stream", record.kind.name().as_bytes());
@@ -123,18 +122,14 @@ pub(crate) fn write_stream(
 /// Appends the line of a UDP session.
 pub(crate) fn write_session(
     session: &udp::Ended<'_>,
-    (shard, epoch): (usize, u64),
+    place: (usize, u64),
     clock: Clock,
     now: Instant,
     out: &mut Vec<u8>,
 ) {
     let udp::Entry { labels, began, datagrams, bytes } = session.entry;
-    let mut object = Object::open(out);
-    let began_unix = clock.since_unix_epoch + began.saturating_duration_since(clock.monotonic);
-    object.micros("time_unix_us", began_unix);
-    object.number("shard", shard as u64);
-    object.number("epoch", epoch);
-    object.text("client", session.client.to_string().as_bytes());
+    let client = session.client.to_string();
+    let mut object = Object::line(clock.unix(*began), place, &client, out);
     object.text("listener", labels.listener.as_bytes());
     object.text("stream", b"udp");
     object.text("reason", session.end.name().as_bytes());
@@ -162,6 +157,21 @@ impl<'o> Object<'o> {
     fn open(out: &'o mut Vec<u8>) -> Self {
         out.push(b'{');
         Self { out, first: true }
+    }
+
+    /// Begins a line with what every one has; `since_unix_epoch` is when what it tells of began.
+    fn line(
+        since_unix_epoch: Duration,
+        (shard, epoch): (usize, u64),
+        client: &str,
+        out: &'o mut Vec<u8>,
+    ) -> Self {
+        let mut object = Self::open(out);
+        object.micros("time_unix_us", since_unix_epoch);
+        object.number("shard", shard as u64);
+        object.number("epoch", epoch);
+        object.text("client", client.as_bytes());
+        object
     }
 
     fn name(&mut self, name: &str) {
